@@ -1,0 +1,1 @@
+"""Ordinary `async def` functions that survive crashes, restarts and waits of months."""

@@ -1,0 +1,97 @@
+"""Requests and answers of the service's API (PROTOCOL section 1)."""
+
+from __future__ import annotations
+
+from .enums import ExecutionStatus
+from .events import Event
+from .operations import Operation
+from .shapes import ErrorObject, Shape
+from .timestamps import Timestamp
+from .updates import OperationUpdate
+
+
+class CheckpointDurableExecutionRequest(Shape):
+    """Body of CheckpointDurableExecution; the execution's ARN is in the path."""
+
+    checkpoint_token: str
+    updates: tuple[OperationUpdate, ...] = ()
+    client_token: str | None = None
+
+
+class CheckpointUpdatedExecutionState(Shape):
+    """The operations that changed, each whole, and where the rest of them is."""
+
+    operations: tuple[Operation, ...] = ()
+    next_marker: str | None = None
+
+
+class CheckpointDurableExecutionResponse(Shape):
+    """Answer of CheckpointDurableExecution. No token: the execution is over, or the token is revoked."""
+
+    new_execution_state: CheckpointUpdatedExecutionState
+    checkpoint_token: str | None = None
+
+
+class GetDurableExecutionStateResponse(Shape):
+    """One page of an execution's operations."""
+
+    operations: tuple[Operation, ...]
+    next_marker: str | None = None
+
+
+class GetDurableExecutionResponse(Shape):
+    """One execution as a whole."""
+
+    durable_execution_arn: str
+    durable_execution_name: str
+    function_arn: str
+    start_timestamp: Timestamp
+    status: ExecutionStatus
+    input_payload: str | None = None
+    result: str | None = None
+    error: ErrorObject | None = None
+    end_timestamp: Timestamp | None = None
+    version: str | None = None
+
+
+class GetDurableExecutionHistoryResponse(Shape):
+    """One page of an execution's history."""
+
+    events: tuple[Event, ...]
+    next_marker: str | None = None
+
+
+class ExecutionSummary(Shape):
+    """One execution in a listing (the model's `Execution`)."""
+
+    durable_execution_arn: str
+    durable_execution_name: str
+    function_arn: str
+    status: ExecutionStatus
+    start_timestamp: Timestamp
+    end_timestamp: Timestamp | None = None
+
+
+class ListDurableExecutionsByFunctionResponse(Shape):
+    """One page of a listing."""
+
+    durable_executions: tuple[ExecutionSummary, ...] = ()
+    next_marker: str | None = None
+
+
+class StopDurableExecutionRequest(Shape):
+    """Body of StopDurableExecution."""
+
+    error: ErrorObject | None = None
+
+
+class StopDurableExecutionResponse(Shape):
+    """Answer of StopDurableExecution."""
+
+    stop_timestamp: Timestamp
+
+
+class SendDurableExecutionCallbackFailureRequest(Shape):
+    """Body of SendDurableExecutionCallbackFailure."""
+
+    error: ErrorObject | None = None

@@ -1,0 +1,160 @@
+"""History events as GetDurableExecutionHistory gives them (PROTOCOL section 8, shapes from the model)."""
+
+from __future__ import annotations
+
+from .enums import EventType
+from .shapes import ErrorObject, Shape
+from .timestamps import Timestamp
+
+
+class EventInput(Shape):
+    """An input; `truncated` when the service left the payload out."""
+
+    payload: str | None = None
+    truncated: bool | None = None
+
+
+class EventResult(Shape):
+    """A result; `truncated` when the service left the payload out."""
+
+    payload: str | None = None
+    truncated: bool | None = None
+
+
+class EventError(Shape):
+    """An error; `truncated` when the service left it out."""
+
+    payload: ErrorObject | None = None
+    truncated: bool | None = None
+
+
+class RetryDetails(Shape):
+    """Which attempt this was, and when the next one follows if one does."""
+
+    current_attempt: int | None = None
+    next_attempt_delay_seconds: int | None = None
+
+
+class ExecutionStartedDetails(Shape):
+    """The execution began."""
+
+    input: EventInput
+    execution_timeout: int
+
+
+class ResultDetails(Shape):
+    """Ended with a result: an execution, a context, a callback or a chained invoke."""
+
+    result: EventResult
+
+
+class FailureDetails(Shape):
+    """Ended with an error: failed, timed out, stopped or cancelled."""
+
+    error: EventError | None = None
+
+
+class EmptyDetails(Shape):
+    """Nothing to add (the model has a structure without members)."""
+
+
+class WaitStartedDetails(Shape):
+    """A timer was set; the duration is in seconds."""
+
+    duration: int
+    scheduled_end_timestamp: Timestamp
+
+
+class WaitSucceededDetails(Shape):
+    """A timer fell due."""
+
+    duration: int | None = None
+
+
+class StepSucceededDetails(Shape):
+    """A step's attempt succeeded."""
+
+    result: EventResult
+    retry_details: RetryDetails
+
+
+class StepFailedDetails(Shape):
+    """A step's attempt failed; with a next delay it will be tried again."""
+
+    error: EventError
+    retry_details: RetryDetails
+
+
+class CallbackStartedDetails(Shape):
+    """A callback was created; time limits in seconds."""
+
+    callback_id: str
+    heartbeat_timeout: int | None = None
+    timeout: int | None = None
+
+
+class ChainedInvokeStartedDetails(Shape):
+    """Another function was called."""
+
+    function_name: str
+    tenant_id: str | None = None
+    input: EventInput | None = None
+    executed_version: str | None = None
+    durable_execution_arn: str | None = None
+
+
+class InvocationCompletedDetails(Shape):
+    """One invocation of the function ended, with an error if it raised."""
+
+    start_timestamp: Timestamp
+    end_timestamp: Timestamp
+    request_id: str
+    error: EventError | None = None
+
+
+class Event(Shape):
+    """One line of an execution's history. Exactly the details of its own type are set."""
+
+    event_type: EventType
+    event_id: int
+    event_timestamp: Timestamp
+    id: str | None = None
+    parent_id: str | None = None
+    name: str | None = None
+    sub_type: str | None = None
+    execution_started_details: ExecutionStartedDetails | None = None
+    execution_succeeded_details: ResultDetails | None = None
+    execution_failed_details: FailureDetails | None = None
+    execution_timed_out_details: FailureDetails | None = None
+    execution_stopped_details: FailureDetails | None = None
+    execution_paused_details: EmptyDetails | None = None
+    execution_resumed_details: EmptyDetails | None = None
+    context_started_details: EmptyDetails | None = None
+    context_succeeded_details: ResultDetails | None = None
+    context_failed_details: FailureDetails | None = None
+    wait_started_details: WaitStartedDetails | None = None
+    wait_succeeded_details: WaitSucceededDetails | None = None
+    wait_cancelled_details: FailureDetails | None = None
+    step_started_details: EmptyDetails | None = None
+    step_succeeded_details: StepSucceededDetails | None = None
+    step_failed_details: StepFailedDetails | None = None
+    chained_invoke_started_details: ChainedInvokeStartedDetails | None = None
+    chained_invoke_succeeded_details: ResultDetails | None = None
+    chained_invoke_failed_details: FailureDetails | None = None
+    chained_invoke_timed_out_details: FailureDetails | None = None
+    chained_invoke_stopped_details: FailureDetails | None = None
+    callback_started_details: CallbackStartedDetails | None = None
+    callback_succeeded_details: ResultDetails | None = None
+    callback_failed_details: FailureDetails | None = None
+    callback_timed_out_details: FailureDetails | None = None
+    invocation_completed_details: InvocationCompletedDetails | None = None
+
+    @property
+    def details(self) -> Shape | None:
+        """The one details structure that belongs to this event's type."""
+        found: Shape | None = getattr(self, DETAILS_FIELD[self.event_type])
+        return found
+
+
+DETAILS_FIELD: dict[EventType, str] = {kind: f"{kind.name.lower()}_details" for kind in EventType}
+"""Which field of `Event` carries the details of each type."""

@@ -1,0 +1,279 @@
+"""Every public exception, grouped by who must act.
+
+All derive from `DurableError` and from the nearest builtin, and build their own messages.
+
+What a user's step raises keeps its own type: it is recorded, and comes out of history as the same type, message
+and data (see `RecordedError` for when it cannot).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+class DurableError(Exception):
+    """Base of everything this library raises on its own account."""
+
+
+# --- The workflow's code must change -------------------------------------------------------------------------
+
+
+class NotDurableError(DurableError, TypeError):
+    """Something that is not a durable function was given where one is needed."""
+
+    def __init__(self, what: str, why: str) -> None:
+        super().__init__(
+            f"{what} is not a durable function: {why}. Decorate an `async def f(event, ctx)` with @durable_execution."
+        )
+
+
+class InvalidNameError(DurableError, ValueError):
+    """A name that the service does not take."""
+
+    def __init__(self, name: str, where: str, rule: str) -> None:
+        shown = repr(name if len(name) <= 60 else f"{name[:57]}...")
+        super().__init__(f"invalid name {shown} ({len(name)} characters) for {where}: {rule}")
+        self.name = name
+
+
+class InvalidDurationError(DurableError, ValueError):
+    """A duration outside of what the service takes."""
+
+    def __init__(self, seconds: float, where: str, rule: str) -> None:
+        super().__init__(f"invalid duration of {seconds:g} s for {where}: {rule}")
+        self.seconds = seconds
+
+
+class FrameMisuseError(DurableError, RuntimeError):
+    """A durable operation was called where its position would depend on scheduling."""
+
+
+class SuspendedError(DurableError, RuntimeError):
+    """A durable operation was called, under a shield, while the execution is being suspended.
+
+    Nothing was recorded. Code that cleans up when an invocation ends must not use durable operations: the
+    execution is not over, it goes on in another invocation. Put what belongs to the logical end into a saga.
+    """
+
+    def __init__(self, operation: str) -> None:
+        super().__init__(
+            f"{operation} was called under a shielded cancel scope while the execution is being suspended. "
+            "Nothing was recorded. A `finally` runs at every suspension: durable operations do not belong there "
+            "(register a compensation with a saga, or do it after the block)."
+        )
+
+
+class NonDeterminismError(DurableError, RuntimeError):
+    """The code asks for another operation than the one recorded at this position.
+
+    Args:
+        expected: What history has at this position.
+        found: What the code asks for.
+        where: The position, and the place in the user's code.
+    """
+
+    def __init__(self, expected: str, found: str, where: str) -> None:
+        super().__init__(
+            f"the code does not follow its own history: expected {expected} (recorded), found {found}, at {where}. "
+            "Running executions must replay the operations they recorded, in the same order: "
+            "put new operations after the old ones, or let running executions end on the code they began with."
+        )
+        self.expected = expected
+        self.found = found
+        self.where = where
+
+
+class SerializationError(DurableError, ValueError):
+    """A value cannot be encoded, or what was recorded does not fit its annotation."""
+
+
+class PayloadTooLargeError(SerializationError):
+    """A value is larger, encoded, than the service takes. Nothing was sent."""
+
+    def __init__(self, what: str, size: int, limit: int) -> None:
+        super().__init__(
+            f"{what} is {size:,} bytes encoded, the limit is {limit:,}: "
+            "store it elsewhere and return a reference to it"
+        )
+        self.size = size
+        self.limit = limit
+
+
+# --- The workflow may handle these ---------------------------------------------------------------------------
+
+
+class StepInterruptedError(DurableError):
+    """An at-most-once step was started, and the process ended before its outcome was recorded.
+
+    Whether its effect happened is unknown; it was not run again.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"step {name!r} (at most once) was interrupted: it was started and nobody knows whether it took effect"
+        )
+
+
+class StepTimeoutError(DurableError, TimeoutError):
+    """An attempt of a step took longer than its `timeout`."""
+
+    def __init__(self, name: str, seconds: float) -> None:
+        super().__init__(f"step {name!r} took longer than its timeout of {seconds:g} s")
+
+
+class RecordedError(DurableError):
+    """An error from history whose class cannot be rebuilt here.
+
+    Raised when the recorded class no longer exists, was local to a function, or is not an `Exception`.
+
+    Attributes:
+        error_type: The recorded class: builtins by bare name, others as `module.qualname`.
+        message: The recorded message.
+        data: The recorded data, JSON text as a rule.
+        stack_trace: The recorded frames, outermost first.
+    """
+
+    def __init__(
+        self,
+        error_type: str | None,
+        message: str | None,
+        data: str | None = None,
+        stack_trace: Sequence[str] = (),
+    ) -> None:
+        super().__init__(f"{error_type or 'Error'}: {message or ''}")
+        self.error_type = error_type
+        self.message = message
+        self.data = data
+        self.stack_trace = tuple(stack_trace)
+
+
+class CompensationError(ExceptionGroup[Exception], DurableError):
+    """A rollback in which compensations failed; what they raised is inside, in execution order.
+
+    Its `__cause__` is what made the saga roll back, its `result` the whole report.
+    """
+
+    result: Any = None
+
+    def derive(self, excs: Sequence[Exception], /) -> CompensationError:  # type: ignore[override]
+        """A group of the same kind over other exceptions (for `split` and `except*`)."""
+        group = CompensationError(self.message, excs)
+        group.result = self.result
+        return group
+
+
+class SagaRolledBackError(DurableError, RuntimeError):
+    """A saga was rolled back by `rollback(reason)`, and then asked to go on."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the saga was rolled back: {reason}")
+        self.reason = reason
+
+
+# --- The service, or the way to it ---------------------------------------------------------------------------
+
+
+class ServiceError(DurableError):
+    """The durable execution service refused a call or did not answer.
+
+    Users' code never sees it: it ends the invocation past every `except Exception`.
+
+    Attributes:
+        retryable: Whether invoking again may help; if not, the execution fails.
+        code: The service's own name of the error, such as `InvalidParameterValueException`.
+    """
+
+    def __init__(self, message: str, *, code: str | None = None, retryable: bool) -> None:
+        super().__init__(f"{code}: {message}" if code else message)
+        self.code = code
+        self.retryable = retryable
+
+
+class StaleTokenError(ServiceError):
+    """Somebody else holds the execution: this invocation must stop writing (PROTOCOL section 6)."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code="InvalidParameterValueException", retryable=True)
+
+
+class MalformedPayloadError(DurableError, ValueError):
+    """A message is not what it should be; `detail` names the path of what is wrong."""
+
+    def __init__(self, shape: str, detail: str) -> None:
+        super().__init__(f"malformed {shape}: {detail}")
+        self.shape = shape
+        self.detail = detail
+
+
+# --- Who runs the embedded engine ----------------------------------------------------------------------------
+
+
+class StoreError(DurableError):
+    """A store cannot be used."""
+
+
+class StoreLockedError(StoreError):
+    """Another engine holds the store."""
+
+    def __init__(self, path: str, holder: str) -> None:
+        super().__init__(
+            f"{path} is in use by another engine ({holder}). One store has one engine at a time: "
+            "stop the other one, or give this one another store."
+        )
+
+
+class StoreNotFoundError(StoreError, FileNotFoundError):
+    """There is no store at this path."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"there is no store at {path}: nothing was ever started there")
+
+
+class StoreSchemaError(StoreError):
+    """The file is not a store, or one of a version that this library does not know."""
+
+    def __init__(self, path: str, found: str, expected: str) -> None:
+        super().__init__(
+            f"{path} has {found}, this version of durable reads {expected}. The file was not touched."
+        )
+
+
+class ExecutionExistsError(DurableError):
+    """The name belongs to an execution of another function or with another input."""
+
+    def __init__(self, name: str, difference: str) -> None:
+        super().__init__(
+            f"an execution named {name!r} exists with {difference}. "
+            "A name stands for one execution forever: choose another name, or start it with what it was started with."
+        )
+
+
+class ExecutionNotFoundError(DurableError, LookupError):
+    """No execution has this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no execution is named {name!r}")
+
+
+class ExecutionFailedError(DurableError):
+    """An execution ended without a result.
+
+    Its `__cause__` is the error it ended with, rebuilt as its own type where that is possible.
+
+    Attributes:
+        name: The execution's name.
+        status: FAILED, TIMED_OUT or STOPPED.
+    """
+
+    def __init__(self, name: str, status: str, error_type: str | None, message: str | None) -> None:
+        super().__init__(f"execution {name!r} ended {status}: {error_type or 'Error'}: {message or ''}")
+        self.name = name
+        self.status = status
+
+
+class TargetNotFoundError(DurableError, LookupError):
+    """MODULE_OR_FILE:FUNCTION names nothing that can be imported."""
+
+    def __init__(self, target: str, why: str) -> None:
+        super().__init__(f"cannot load {target!r}: {why}")
