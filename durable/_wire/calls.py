@@ -10,7 +10,7 @@ from .timestamps import Timestamp
 from .updates import OperationUpdate
 
 
-class CheckpointDurableExecutionRequest(Shape):
+class CheckpointDurableExecutionRequest(Shape, frozen=True, kw_only=True):
     """Body of CheckpointDurableExecution; the execution's ARN is in the path."""
 
     checkpoint_token: str
@@ -18,28 +18,28 @@ class CheckpointDurableExecutionRequest(Shape):
     client_token: str | None = None
 
 
-class CheckpointUpdatedExecutionState(Shape):
+class CheckpointUpdatedExecutionState(Shape, frozen=True, kw_only=True):
     """The operations that changed, each whole, and where the rest of them is."""
 
     operations: tuple[Operation, ...] = ()
     next_marker: str | None = None
 
 
-class CheckpointDurableExecutionResponse(Shape):
+class CheckpointDurableExecutionResponse(Shape, frozen=True, kw_only=True):
     """Answer of CheckpointDurableExecution. No token: the execution is over, or the token is revoked."""
 
     new_execution_state: CheckpointUpdatedExecutionState
     checkpoint_token: str | None = None
 
 
-class GetDurableExecutionStateResponse(Shape):
+class GetDurableExecutionStateResponse(Shape, frozen=True, kw_only=True):
     """One page of an execution's operations."""
 
     operations: tuple[Operation, ...]
     next_marker: str | None = None
 
 
-class GetDurableExecutionResponse(Shape):
+class GetDurableExecutionResponse(Shape, frozen=True, kw_only=True):
     """One execution as a whole."""
 
     durable_execution_arn: str
@@ -54,14 +54,14 @@ class GetDurableExecutionResponse(Shape):
     version: str | None = None
 
 
-class GetDurableExecutionHistoryResponse(Shape):
+class GetDurableExecutionHistoryResponse(Shape, frozen=True, kw_only=True):
     """One page of an execution's history."""
 
     events: tuple[Event, ...]
     next_marker: str | None = None
 
 
-class ExecutionSummary(Shape):
+class ExecutionSummary(Shape, frozen=True, kw_only=True):
     """One execution in a listing (the model's `Execution`)."""
 
     durable_execution_arn: str
@@ -72,26 +72,26 @@ class ExecutionSummary(Shape):
     end_timestamp: Timestamp | None = None
 
 
-class ListDurableExecutionsByFunctionResponse(Shape):
+class ListDurableExecutionsByFunctionResponse(Shape, frozen=True, kw_only=True):
     """One page of a listing."""
 
     durable_executions: tuple[ExecutionSummary, ...] = ()
     next_marker: str | None = None
 
 
-class StopDurableExecutionRequest(Shape):
+class StopDurableExecutionRequest(Shape, frozen=True, kw_only=True):
     """Body of StopDurableExecution."""
 
     error: ErrorObject | None = None
 
 
-class StopDurableExecutionResponse(Shape):
+class StopDurableExecutionResponse(Shape, frozen=True, kw_only=True):
     """Answer of StopDurableExecution."""
 
     stop_timestamp: Timestamp
 
 
-class SendDurableExecutionCallbackFailureRequest(Shape):
+class SendDurableExecutionCallbackFailureRequest(Shape, frozen=True, kw_only=True):
     """Body of SendDurableExecutionCallbackFailure."""
 
     error: ErrorObject | None = None

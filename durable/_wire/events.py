@@ -7,85 +7,85 @@ from .shapes import ErrorObject, Shape
 from .timestamps import Timestamp
 
 
-class EventInput(Shape):
+class EventInput(Shape, frozen=True, kw_only=True):
     """An input; `truncated` when the service left the payload out."""
 
     payload: str | None = None
     truncated: bool | None = None
 
 
-class EventResult(Shape):
+class EventResult(Shape, frozen=True, kw_only=True):
     """A result; `truncated` when the service left the payload out."""
 
     payload: str | None = None
     truncated: bool | None = None
 
 
-class EventError(Shape):
+class EventError(Shape, frozen=True, kw_only=True):
     """An error; `truncated` when the service left it out."""
 
     payload: ErrorObject | None = None
     truncated: bool | None = None
 
 
-class RetryDetails(Shape):
+class RetryDetails(Shape, frozen=True, kw_only=True):
     """Which attempt this was, and when the next one follows if one does."""
 
     current_attempt: int | None = None
     next_attempt_delay_seconds: int | None = None
 
 
-class ExecutionStartedDetails(Shape):
+class ExecutionStartedDetails(Shape, frozen=True, kw_only=True):
     """The execution began."""
 
     input: EventInput
     execution_timeout: int
 
 
-class ResultDetails(Shape):
+class ResultDetails(Shape, frozen=True, kw_only=True):
     """Ended with a result: an execution, a context, a callback or a chained invoke."""
 
     result: EventResult
 
 
-class FailureDetails(Shape):
+class FailureDetails(Shape, frozen=True, kw_only=True):
     """Ended with an error: failed, timed out, stopped or cancelled."""
 
     error: EventError | None = None
 
 
-class EmptyDetails(Shape):
+class EmptyDetails(Shape, frozen=True, kw_only=True):
     """Nothing to add (the model has a structure without members)."""
 
 
-class WaitStartedDetails(Shape):
+class WaitStartedDetails(Shape, frozen=True, kw_only=True):
     """A timer was set; the duration is in seconds."""
 
     duration: int
     scheduled_end_timestamp: Timestamp
 
 
-class WaitSucceededDetails(Shape):
+class WaitSucceededDetails(Shape, frozen=True, kw_only=True):
     """A timer fell due."""
 
     duration: int | None = None
 
 
-class StepSucceededDetails(Shape):
+class StepSucceededDetails(Shape, frozen=True, kw_only=True):
     """A step's attempt succeeded."""
 
     result: EventResult
     retry_details: RetryDetails
 
 
-class StepFailedDetails(Shape):
+class StepFailedDetails(Shape, frozen=True, kw_only=True):
     """A step's attempt failed; with a next delay it will be tried again."""
 
     error: EventError
     retry_details: RetryDetails
 
 
-class CallbackStartedDetails(Shape):
+class CallbackStartedDetails(Shape, frozen=True, kw_only=True):
     """A callback was created; time limits in seconds."""
 
     callback_id: str
@@ -93,7 +93,7 @@ class CallbackStartedDetails(Shape):
     timeout: int | None = None
 
 
-class ChainedInvokeStartedDetails(Shape):
+class ChainedInvokeStartedDetails(Shape, frozen=True, kw_only=True):
     """Another function was called."""
 
     function_name: str
@@ -103,7 +103,7 @@ class ChainedInvokeStartedDetails(Shape):
     durable_execution_arn: str | None = None
 
 
-class InvocationCompletedDetails(Shape):
+class InvocationCompletedDetails(Shape, frozen=True, kw_only=True):
     """One invocation of the function ended, with an error if it raised."""
 
     start_timestamp: Timestamp
@@ -112,7 +112,7 @@ class InvocationCompletedDetails(Shape):
     error: EventError | None = None
 
 
-class Event(Shape):
+class Event(Shape, frozen=True, kw_only=True):
     """One line of an execution's history. Exactly the details of its own type are set."""
 
     event_type: EventType

@@ -7,14 +7,14 @@ from .operations import Operation
 from .shapes import ErrorObject, Shape
 
 
-class InitialExecutionState(Shape):
+class InitialExecutionState(Shape, frozen=True, kw_only=True):
     """The first page of the execution's operations; it may be empty or partial."""
 
     operations: tuple[Operation, ...] = ()
     next_marker: str | None = None
 
 
-class InvocationInput(Shape):
+class InvocationInput(Shape, frozen=True, kw_only=True):
     """The event of a durable invocation."""
 
     durable_execution_arn: str
@@ -28,7 +28,7 @@ class InvocationInput(Shape):
         return self.durable_execution_arn.rpartition("/")[2]
 
 
-class InvocationOutput(Shape):
+class InvocationOutput(Shape, frozen=True, kw_only=True):
     """The answer of a durable invocation. `result` is JSON text."""
 
     status: InvocationStatus

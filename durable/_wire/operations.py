@@ -7,13 +7,13 @@ from .shapes import ErrorObject, Shape
 from .timestamps import Timestamp
 
 
-class ExecutionDetails(Shape):
+class ExecutionDetails(Shape, frozen=True, kw_only=True):
     """Of the EXECUTION operation: the input, JSON text."""
 
     input_payload: str | None = None
 
 
-class ContextDetails(Shape):
+class ContextDetails(Shape, frozen=True, kw_only=True):
     """Of a CONTEXT. With `replay_children` the result is rebuilt from the children's records."""
 
     replay_children: bool | None = None
@@ -21,7 +21,7 @@ class ContextDetails(Shape):
     error: ErrorObject | None = None
 
 
-class StepDetails(Shape):
+class StepDetails(Shape, frozen=True, kw_only=True):
     """Of a STEP. `attempt` counts the attempts that have finished."""
 
     attempt: int | None = None
@@ -30,13 +30,13 @@ class StepDetails(Shape):
     error: ErrorObject | None = None
 
 
-class WaitDetails(Shape):
+class WaitDetails(Shape, frozen=True, kw_only=True):
     """Of a WAIT: when it ends."""
 
     scheduled_end_timestamp: Timestamp | None = None
 
 
-class CallbackDetails(Shape):
+class CallbackDetails(Shape, frozen=True, kw_only=True):
     """Of a CALLBACK: the id that the outside world answers to, then its answer."""
 
     callback_id: str | None = None
@@ -44,14 +44,14 @@ class CallbackDetails(Shape):
     error: ErrorObject | None = None
 
 
-class ChainedInvokeDetails(Shape):
+class ChainedInvokeDetails(Shape, frozen=True, kw_only=True):
     """Of a CHAINED_INVOKE: the callee's answer."""
 
     result: str | None = None
     error: ErrorObject | None = None
 
 
-class Operation(Shape):
+class Operation(Shape, frozen=True, kw_only=True):
     """One recorded operation, as it stands now. Details other than its own type's are `None`."""
 
     id: str
@@ -77,15 +77,11 @@ class Operation(Shape):
     @property
     def result(self) -> str | None:
         """The payload it ended with, whatever its type."""
-        details = (
-            self.step_details or self.context_details or self.callback_details or self.chained_invoke_details
-        )
+        details = self.step_details or self.context_details or self.callback_details or self.chained_invoke_details
         return None if details is None else details.result
 
     @property
     def error(self) -> ErrorObject | None:
         """The error it ended with, or its last attempt's, whatever its type."""
-        details = (
-            self.step_details or self.context_details or self.callback_details or self.chained_invoke_details
-        )
+        details = self.step_details or self.context_details or self.callback_details or self.chained_invoke_details
         return None if details is None else details.error

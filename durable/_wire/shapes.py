@@ -13,7 +13,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, renam
     """A wire structure: immutable, PascalCase on the wire, snake_case here."""
 
 
-class ErrorObject(Shape):
+class ErrorObject(Shape, frozen=True, kw_only=True):
     """An error as the service carries it.
 
     Attributes:

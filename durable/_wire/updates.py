@@ -6,39 +6,39 @@ from .enums import OperationAction, OperationType
 from .shapes import ErrorObject, Shape
 
 
-class ContextOptions(Shape):
+class ContextOptions(Shape, frozen=True, kw_only=True):
     """With SUCCEED of a CONTEXT: whether replay rebuilds the result from the children."""
 
     replay_children: bool | None = None
 
 
-class StepOptions(Shape):
+class StepOptions(Shape, frozen=True, kw_only=True):
     """With RETRY of a STEP: how long to wait, 1 to 31,622,400 whole seconds."""
 
     next_attempt_delay_seconds: int | None = None
 
 
-class WaitOptions(Shape):
+class WaitOptions(Shape, frozen=True, kw_only=True):
     """With START of a WAIT: how long, 1 to 31,622,400 whole seconds."""
 
     wait_seconds: int | None = None
 
 
-class CallbackOptions(Shape):
+class CallbackOptions(Shape, frozen=True, kw_only=True):
     """With START of a CALLBACK: its time limits in whole seconds, 0 for none."""
 
     timeout_seconds: int | None = None
     heartbeat_timeout_seconds: int | None = None
 
 
-class ChainedInvokeOptions(Shape):
+class ChainedInvokeOptions(Shape, frozen=True, kw_only=True):
     """With START of a CHAINED_INVOKE: whom to call."""
 
     function_name: str
     tenant_id: str | None = None
 
 
-class OperationUpdate(Shape):
+class OperationUpdate(Shape, frozen=True, kw_only=True):
     """One change of one operation."""
 
     id: str

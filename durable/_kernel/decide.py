@@ -1,0 +1,133 @@
+"""The decision function: a recorded operation, or none, gives what to do now.
+
+The set of decisions is closed. The engine's one loop (`_engine/perform.py`) carries them out; after each it
+looks at history again, until the decision is `Return` or `Raise`.
+
+  type      recorded                 decision
+  --------  -----------------------  -------------------------------------------------------------
+  STEP      nothing                  Run, START first
+            READY                    Run, START first (the service counts attempts by STARTs)
+            STARTED, at least once   Run again, no START: it was interrupted
+            STARTED, at most once    Interrupt: nobody knows whether it took effect
+            PENDING                  Park until the next attempt is due
+            SUCCEEDED                Return
+            anything else            Raise
+  WAIT      nothing                  Start
+            STARTED                  Park until its recorded end, not the whole time again
+            SUCCEEDED                Return
+            anything else            Raise
+  CONTEXT   nothing                  Run, START first
+            STARTED                  Run, no second START
+            SUCCEEDED                Return; Replay when its result is rebuilt from its children
+            anything else            Raise
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from .._wire import ErrorObject, Operation, OperationStatus
+
+Semantics = Literal["at-least-once", "at-most-once"]
+
+
+@dataclass(frozen=True, slots=True)
+class Return:
+    """It is done: hand out the recorded result (JSON text)."""
+
+    payload: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Raise:
+    """It failed: raise the recorded error."""
+
+    error: ErrorObject | None
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Record its START, and wait for the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Run its body.
+
+    Attributes:
+        attempt: Which attempt this is, from 1.
+        start: Whether a START goes first.
+    """
+
+    attempt: int
+    start: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupt:
+    """An at-most-once attempt was interrupted; it must not run again."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Run its body only to rebuild from its children what is not in its own record; write nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """Wait for the world: until an instant (epoch milliseconds), or for something from outside (`None`)."""
+
+    until: int | None
+
+
+Decision: TypeAlias = Return | Raise | Start | Run | Interrupt | Replay | Park
+
+_START = Start()
+_FIRST_RUN = Run(attempt=1, start=True)
+_REPLAY = Replay()
+
+
+def decide_step(recorded: Operation | None, semantics: Semantics) -> Decision:
+    """What to do with a STEP."""
+    if recorded is None:
+        return _FIRST_RUN
+    details = recorded.step_details
+    status = recorded.status
+    if status is OperationStatus.SUCCEEDED:
+        return Return(details.result if details else None)
+    attempt = (details.attempt or 0 if details else 0) + 1
+    if status is OperationStatus.READY:
+        return Run(attempt, start=True)
+    if status is OperationStatus.STARTED:
+        return Interrupt(attempt) if semantics == "at-most-once" else Run(attempt, start=False)
+    if status is OperationStatus.PENDING:
+        return Park(details.next_attempt_timestamp if details else None)
+    return Raise(details.error if details else None)
+
+
+def decide_wait(recorded: Operation | None) -> Decision:
+    """What to do with a WAIT."""
+    if recorded is None:
+        return _START
+    if recorded.status is OperationStatus.SUCCEEDED:
+        return Return(None)
+    if recorded.status is OperationStatus.STARTED:
+        return Park(recorded.wait_details.scheduled_end_timestamp if recorded.wait_details else None)
+    return Raise(None)
+
+
+def decide_context(recorded: Operation | None) -> Decision:
+    """What to do with a CONTEXT."""
+    if recorded is None:
+        return _FIRST_RUN
+    details = recorded.context_details
+    if recorded.status is OperationStatus.STARTED:
+        return Run(attempt=1, start=False)
+    if recorded.status is OperationStatus.SUCCEEDED:
+        if details is not None and details.replay_children:
+            return _REPLAY
+        return Return(details.result if details else None)
+    return Raise(details.error if details else None)

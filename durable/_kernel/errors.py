@@ -1,0 +1,198 @@
+"""Exceptions as error objects and back.
+
+`ErrorType` names the class (builtins by bare name, others `module.qualname`), `ErrorMessage` is `str(error)`,
+`ErrorData` is JSON of what the exception carries: its `args`, its attributes, and a group's members. An
+exception is rebuilt without running its `__init__`, as its arguments need not be what `__init__` takes.
+
+The exception that the workflow sees is rebuilt even on the first run, so that replay cannot differ from it.
+"""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import importlib
+import traceback
+import types
+import typing
+import weakref
+from typing import Any
+
+import msgspec
+
+from .._wire import ErrorObject
+from .._wire.limits import MAX_PAYLOAD_BYTES
+from ..exceptions import RecordedError
+from .values import PLAIN
+
+MAX_FRAMES = 20
+"""The innermost frames of a stack trace that are recorded."""
+
+MAX_MESSAGE = 100_000
+"""Characters of a message that are recorded: escaped, and with all else, it stays under the 1 MB limit."""
+
+MAX_DATA = MAX_PAYLOAD_BYTES // 2
+"""Bytes of data that are recorded; an exception that carries more is recorded without."""
+
+
+class ErrorData(msgspec.Struct, omit_defaults=True):
+    """What an exception carries, as JSON."""
+
+    args: list[Any] = []
+    attributes: dict[str, Any] = {}
+    exceptions: list[ErrorObject] = []
+
+
+_encode_data = msgspec.json.Encoder().encode
+_decode_data = msgspec.json.Decoder(ErrorData).decode
+
+# Classes seen here, by name: one defined inside a function can be rebuilt as long as it lives.
+_seen: weakref.WeakValueDictionary[str, type[BaseException]] = weakref.WeakValueDictionary()
+
+
+def type_name(kind: type) -> str:
+    """A class as the service names it: builtins by bare name, others `module.qualname`."""
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def encode_error(error: BaseException) -> ErrorObject:
+    """The error object of an exception; it never fails and never exceeds the service's limit."""
+    if isinstance(error, RecordedError):
+        # Passing on what another execution or an older version recorded: keep it as it came.
+        return ErrorObject(
+            error_type=error.error_type,
+            error_message=error.message,
+            error_data=error.data,
+            stack_trace=error.stack_trace or None,
+        )
+    name = type_name(type(error))
+    _seen[name] = type(error)
+    return ErrorObject(
+        error_type=name,
+        error_message=_shorten(_message(error)),
+        error_data=_data(error),
+        stack_trace=_frames(error) or None,
+    )
+
+
+def decode_error(error: ErrorObject | None) -> Exception:
+    """The exception of an error object; a `RecordedError` when its class cannot be rebuilt."""
+    if error is None:
+        return RecordedError(None, "no error was recorded")
+    kind = _find_class(error.error_type)
+    if kind is not None:
+        try:
+            return _rebuild(kind, error)
+        except Exception:  # noqa: BLE001, S110 - a foreign class may raise anything; its record is told all the same
+            pass
+    return RecordedError(error.error_type, error.error_message, error.error_data, error.stack_trace or ())
+
+
+def rebuild_live(error: Exception) -> tuple[ErrorObject, Exception]:
+    """The error object of an exception, and the exception that a replay will raise.
+
+    The latter keeps the traceback and the cause of the original, which a replay cannot have.
+    """
+    recorded = encode_error(error)
+    return recorded, like_replay(recorded, error)
+
+
+def like_replay(recorded: ErrorObject, original: Exception) -> Exception:
+    """What a replay will raise for `original`, with its traceback and cause."""
+    rebuilt = decode_error(recorded)
+    rebuilt.__cause__ = original.__cause__
+    rebuilt.__context__ = original.__context__
+    rebuilt.__suppress_context__ = original.__suppress_context__
+    return rebuilt.with_traceback(original.__traceback__)
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as trouble:  # noqa: BLE001 - a foreign __str__ may raise anything
+        return f"<{type(error).__name__} whose text cannot be had: {type(trouble).__name__}>"
+
+
+def _shorten(message: str) -> str:
+    return message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]}... ({len(message):,} characters)"
+
+
+def _data(error: BaseException) -> str | None:
+    attributes = {
+        name: _plain(value, repr) for name, value in vars(error).items() if _is_plain(value) or name == "__notes__"
+    }
+    if isinstance(error, BaseExceptionGroup):
+        members = [encode_error(member) for member in error.exceptions]
+        data = ErrorData(args=[error.message], attributes=attributes, exceptions=members)
+    else:
+        data = ErrorData(args=[_plain(arg, repr) for arg in error.args], attributes=attributes)
+    encoded = _encode_data(data)
+    return encoded.decode() if len(encoded) <= MAX_DATA else None
+
+
+def _is_plain(value: Any) -> bool:
+    return _plain(value, lambda _: _UNKNOWN) is not _UNKNOWN
+
+
+_UNKNOWN = object()
+
+
+def _plain(value: Any, otherwise: Any) -> Any:
+    """A value as plain JSON data, or something else in its place."""
+    try:
+        return PLAIN.decode(PLAIN.encode(value, ""), "")
+    except ValueError:
+        return otherwise(value)
+
+
+def _frames(error: BaseException) -> tuple[str, ...]:
+    frames = traceback.extract_tb(error.__traceback__)[-MAX_FRAMES:]
+    return tuple(f'File "{frame.filename}", line {frame.lineno}, in {frame.name}' for frame in frames)
+
+
+def _find_class(name: str | None) -> type[Exception] | None:
+    if not name:
+        return None
+    found: Any = _seen.get(name) or getattr(builtins, name, None)
+    if found is None and "." in name:
+        found = _import_class(name)
+    return found if isinstance(found, type) and issubclass(found, Exception) else None
+
+
+@functools.cache
+def _import_class(name: str) -> Any:
+    """The object called `module.qualname`, where the module may have dots as well."""
+    parts = name.split(".")
+    for split in range(len(parts) - 1, 0, -1):
+        try:
+            found: Any = importlib.import_module(".".join(parts[:split]))
+            for part in parts[split:]:
+                found = getattr(found, part)
+        except (ImportError, AttributeError):
+            continue
+        return found
+    return None
+
+
+def _rebuild(kind: type[Exception], error: ErrorObject) -> Exception:
+    data = _decode_data(error.error_data) if error.error_data else ErrorData(args=[error.error_message])
+    rebuilt: Exception
+    if issubclass(kind, ExceptionGroup):
+        rebuilt = kind.__new__(kind, data.args[0], [decode_error(member) for member in data.exceptions])
+    elif isinstance(kind.__init__, types.FunctionType):
+        rebuilt = kind.__new__(kind, *data.args)
+        rebuilt.args = tuple(data.args)
+    else:
+        rebuilt = kind(*data.args)  # a builtin keeps its state in C, and takes what it kept in `args`
+    hints = _attribute_types(type(rebuilt))
+    for name, value in data.attributes.items():
+        rebuilt.__dict__[name] = msgspec.convert(value, hints[name], strict=False) if name in hints else value
+    str(rebuilt)  # a text that cannot be had is found here, not in somebody's handler
+    return rebuilt
+
+
+def _attribute_types(kind: type) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(kind)
+    except Exception:  # noqa: BLE001 - annotations of a foreign class; its values then stay plain JSON
+        return {}

@@ -1,0 +1,42 @@
+"""Operation ids: position, not time or chance (PROTOCOL section 3)."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+ID_LENGTH = 64
+
+
+def operation_id(prefix: str | None, position: int) -> str:
+    """The id of the operation at a position of a frame.
+
+    Args:
+        prefix: The id of the frame's context; `None` at the root.
+        position: 1 for the frame's first operation.
+    """
+    return _digest(str(position) if prefix is None else f"{prefix}-{position}")
+
+
+def compensation_id(saga_id: str, forward_id: str) -> str:
+    """The id of the compensation of one forward operation: the same in whatever order things are undone."""
+    return _digest(f"{saga_id}-{forward_id}")
+
+
+def rollback_id(saga_id: str) -> str:
+    """The id of the step that records that a saga's rollback has begun."""
+    return _digest(f"{saga_id}-rollback")
+
+
+def attempt_prefix(step_id: str, attempt: int) -> str:
+    """The namespace of what one attempt of a step records inside itself (compensations with retries do)."""
+    return _digest(f"{step_id}-attempt-{attempt}")
+
+
+def idempotency_key(arn: str, operation: str) -> str:
+    """A key for payment APIs and the like: the same on every attempt and replay, unique otherwise."""
+    return blake2b(f"{arn}/{operation}".encode(), digest_size=16).hexdigest()
+
+
+def _digest(text: str) -> str:
+    # The 64-byte digest cut to 64 hex characters; a 32-byte digest would be another hash.
+    return blake2b(text.encode()).hexdigest()[:ID_LENGTH]

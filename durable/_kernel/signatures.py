@@ -1,0 +1,125 @@
+"""What a callable says about itself: its name, whether it is async, and the type it returns."""
+
+from __future__ import annotations
+
+import collections.abc
+import functools
+import inspect
+import types
+import typing
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ..exceptions import SerializationError
+from .values import PLAIN, Converter, converter_for
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What the engine needs to know of a user's callable.
+
+    Attributes:
+        name: Its `__name__`, the default name of its operation.
+        is_async: Whether calling it gives a coroutine; otherwise it is run in a worker thread.
+        result: Converts what it returns, by its return annotation.
+    """
+
+    name: str
+    is_async: bool
+    result: Converter[Any]
+
+
+_known: weakref.WeakKeyDictionary[Callable[..., Any], Signature] = weakref.WeakKeyDictionary()
+
+
+def signature_of(function: Callable[..., Any]) -> Signature:
+    """The signature of a function, method, `functools.partial` or callable object; read once each.
+
+    Raises:
+        SerializationError: The return annotation cannot be resolved, or names a type that cannot be decoded.
+        TypeError: Not callable.
+    """
+    plain = _plain_function(function)
+    try:
+        return _known[plain]
+    except KeyError:
+        pass
+    signature = Signature(
+        name=getattr(plain, "__name__", type(plain).__name__),
+        is_async=inspect.iscoroutinefunction(plain),
+        result=_result_converter(plain),
+    )
+    _known[plain] = signature
+    return signature
+
+
+def describe_callable(function: Callable[..., Any]) -> str:
+    """A callable for people: `module.qualname`."""
+    plain = _plain_function(function)
+    return f"{getattr(plain, '__module__', '?')}.{getattr(plain, '__qualname__', repr(plain))}"
+
+
+def _plain_function(function: Any) -> Any:
+    while isinstance(function, functools.partial):
+        function = function.func
+    if isinstance(function, types.MethodType):
+        return function.__func__
+    if isinstance(function, (types.FunctionType, types.BuiltinFunctionType, type)):
+        return function
+    call = getattr(type(function), "__call__", None)  # noqa: B004 - the method itself is wanted
+    if not callable(function) or call is None:
+        raise TypeError(f"expected a function, got {function!r}")
+    return call
+
+
+def return_annotation(function: Callable[..., Any]) -> Any:
+    """What a function is annotated to return; `Any` when it does not say.
+
+    Raises:
+        NameError: The annotation names what is not there.
+    """
+    plain = _plain_function(function)
+    annotation = getattr(plain, "__annotations__", {}).get("return", Any)
+    if isinstance(plain, type):
+        return plain
+    if isinstance(annotation, str):
+        annotation = evaluate(annotation, plain)
+    # A plain function that hands on somebody's coroutine: `-> Awaitable[T]` means T here.
+    if typing.get_origin(annotation) in {
+        collections.abc.Awaitable,
+        collections.abc.Coroutine,
+        types.CoroutineType,
+    }:
+        annotation = typing.get_args(annotation)[-1]
+    return annotation
+
+
+def evaluate(annotation: str, function: Any) -> Any:
+    """An annotation that is kept as text, in the names that the function itself sees.
+
+    Raises:
+        NameError: It names what is not there.
+    """
+    names: dict[str, Any] = {}
+    for free, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
+        try:
+            names[free] = cell.cell_contents
+        except ValueError:  # not assigned yet
+            continue
+    # Through get_type_hints and not eval: forward references inside the annotation are resolved as well.
+    carrier = types.SimpleNamespace(__annotations__={"value": annotation})
+    return typing.get_type_hints(carrier, function.__globals__, names, include_extras=True)["value"]
+
+
+def _result_converter(plain: Any) -> Converter[Any]:
+    what = f"the result of {describe_callable(plain)}"
+    try:
+        annotation = return_annotation(plain)
+    except (NameError, TypeError, AttributeError, SyntaxError) as error:
+        raise SerializationError(
+            f"the return annotation of {describe_callable(plain)} cannot be resolved: {error}. "
+            "Types used there must be importable at run time: not under TYPE_CHECKING, not local to a function"
+        ) from error
+    return PLAIN if annotation is Any else converter_for(annotation, what)

@@ -1,0 +1,93 @@
+"""Users' values as JSON text and back, by annotation.
+
+What a step returns on its first run is what replay returns: encoded, decoded, and the decoded value handed
+out, both times. Without an annotation a value comes back as plain JSON has it (a tuple as a list).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from ..exceptions import SerializationError
+
+T = TypeVar("T")
+
+
+class Converter(Generic[T]):
+    """Encodes and decodes the values of one annotation."""
+
+    __slots__ = ("_decode", "annotation")
+
+    def __init__(self, annotation: Any) -> None:
+        self.annotation = annotation
+        self._decode: Callable[[str], T] = msgspec.json.Decoder(annotation, dec_hook=_decode_foreign).decode
+
+    def encode(self, value: T, what: str) -> str:
+        """JSON text of a value.
+
+        Raises:
+            SerializationError: The value cannot be encoded.
+        """
+        try:
+            return _encode(value).decode()
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise SerializationError(
+                f"{what} cannot be encoded: {error}. It is of type {_type_name(type(value))}; return plain data, "
+                "a msgspec Struct, a dataclass, or a pydantic model"
+            ) from error
+
+    def decode(self, payload: str | None, what: str) -> T:
+        """The value in JSON text; no text at all is `null`.
+
+        Raises:
+            SerializationError: The text is not JSON, or does not fit the annotation.
+        """
+        try:
+            return self._decode(payload or "null")
+        except (msgspec.DecodeError, TypeError, ValueError, RecursionError) as error:
+            raise SerializationError(
+                f"{what} does not fit its annotation {_type_name(self.annotation)}: {error}"
+            ) from error
+
+
+def converter_for(annotation: Any, what: str) -> Converter[Any]:
+    """The converter of an annotation.
+
+    Raises:
+        SerializationError: Values of such a type can never be decoded.
+    """
+    try:
+        return Converter(annotation)
+    except (TypeError, ValueError, NameError) as error:
+        raise SerializationError(
+            f"{what} is annotated with {_type_name(annotation)}, which cannot be decoded: {error}"
+        ) from error
+
+
+def _encode_foreign(value: Any) -> Any:
+    """What msgspec does not know: pydantic models, where pydantic is in use."""
+    pydantic = sys.modules.get("pydantic")
+    if pydantic is not None and isinstance(value, pydantic.BaseModel):
+        return value.model_dump(mode="json")
+    raise TypeError(f"encoding objects of type {_type_name(type(value))} is not supported")
+
+
+def _decode_foreign(kind: Any, value: Any) -> Any:
+    pydantic = sys.modules.get("pydantic")
+    if pydantic is not None and isinstance(kind, type) and issubclass(kind, pydantic.BaseModel):
+        return pydantic.TypeAdapter(kind).validate_python(value)
+    raise TypeError(f"decoding objects of type {_type_name(kind)} is not supported")
+
+
+def _type_name(kind: Any) -> str:
+    return kind.__qualname__ if isinstance(kind, type) else str(kind)
+
+
+_encode = msgspec.json.Encoder(enc_hook=_encode_foreign).encode
+
+PLAIN: Converter[Any] = Converter(Any)
+"""For values without an annotation."""
