@@ -1,1 +1,43 @@
-"""Ordinary `async def` functions that survive crashes, restarts and waits of months."""
+"""Ordinary `async def` functions that survive crashes, restarts and waits of months.
+
+Their heart is the saga: each forward step carries its undo, and a failure undoes what was done, in reverse,
+durably. See the README for a first program.
+"""
+
+from __future__ import annotations
+
+from ._engine.current import StepInfo as StepInfo
+from ._engine.current import current_step as current_step
+from ._kernel.ledger import StepOutcome as StepOutcome
+from ._kernel.retry import Retry as Retry
+from ._saga.report import CompensationItem as CompensationItem
+from ._saga.report import CompensationResult as CompensationResult
+from ._saga.scope import SagaScope as SagaScope
+from ._saga.scope import current_saga as current_saga
+from ._saga.scope import saga as saga
+from .context import DurableContext as DurableContext
+from .context import current_context as current_context
+from .exceptions import CompensationError as CompensationError
+from .exceptions import DurableError as DurableError
+from .exceptions import ExecutionExistsError as ExecutionExistsError
+from .exceptions import ExecutionFailedError as ExecutionFailedError
+from .exceptions import ExecutionNotFoundError as ExecutionNotFoundError
+from .exceptions import FrameMisuseError as FrameMisuseError
+from .exceptions import InvalidDurationError as InvalidDurationError
+from .exceptions import InvalidNameError as InvalidNameError
+from .exceptions import NonDeterminismError as NonDeterminismError
+from .exceptions import NotDurableError as NotDurableError
+from .exceptions import PayloadTooLargeError as PayloadTooLargeError
+from .exceptions import RecordedError as RecordedError
+from .exceptions import SagaCancelledError as SagaCancelledError
+from .exceptions import SagaRolledBackError as SagaRolledBackError
+from .exceptions import SerializationError as SerializationError
+from .exceptions import ServiceError as ServiceError
+from .exceptions import StepInterruptedError as StepInterruptedError
+from .exceptions import StepTimeoutError as StepTimeoutError
+from .exceptions import StoreError as StoreError
+from .exceptions import SuspendedError as SuspendedError
+from .function import DurableFunction as DurableFunction
+from .function import durable_execution as durable_execution
+
+__version__ = "0.1.0"

@@ -11,6 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+_SHOWN = 60
+"""Characters of a bad name that its error repeats."""
+
 
 class DurableError(Exception):
     """Base of everything this library raises on its own account."""
@@ -24,7 +27,8 @@ class NotDurableError(DurableError, TypeError):
 
     def __init__(self, what: str, why: str) -> None:
         super().__init__(
-            f"{what} is not a durable function: {why}. Decorate an `async def f(event, ctx)` with @durable_execution."
+            f"{what} is not a durable function: {why}. "
+            "Decorate an `async def f(event, ctx)` with @durable_execution."
         )
 
 
@@ -32,7 +36,7 @@ class InvalidNameError(DurableError, ValueError):
     """A name that the service does not take."""
 
     def __init__(self, name: str, where: str, rule: str) -> None:
-        shown = repr(name if len(name) <= 60 else f"{name[:57]}...")
+        shown = repr(name if len(name) <= _SHOWN else f"{name[:_SHOWN]}...")
         super().__init__(f"invalid name {shown} ({len(name)} characters) for {where}: {rule}")
         self.name = name
 
@@ -50,16 +54,16 @@ class FrameMisuseError(DurableError, RuntimeError):
 
 
 class SuspendedError(DurableError, RuntimeError):
-    """A durable operation was called, under a shield, while the execution is being suspended.
+    """A durable operation was called, under a shield, while the invocation is ending.
 
     Nothing was recorded. Code that cleans up when an invocation ends must not use durable operations: the
     execution is not over, it goes on in another invocation. Put what belongs to the logical end into a saga.
     """
 
-    def __init__(self, operation: str) -> None:
+    def __init__(self, operation: str, why: str) -> None:
         super().__init__(
-            f"{operation} was called under a shielded cancel scope while the execution is being suspended. "
-            "Nothing was recorded. A `finally` runs at every suspension: durable operations do not belong there "
+            f"{operation} was called under a shielded cancel scope while {why}. Nothing was recorded. "
+            "A `finally` runs at every suspension: durable operations do not belong there "
             "(register a compensation with a saga, or do it after the block)."
         )
 
@@ -171,6 +175,13 @@ class SagaRolledBackError(DurableError, RuntimeError):
         self.reason = reason
 
 
+class SagaCancelledError(SagaRolledBackError):
+    """A saga was rolled back because its block was cancelled, by a time limit for example."""
+
+    def __init__(self) -> None:
+        super().__init__("its block was cancelled")
+
+
 # --- The service, or the way to it ---------------------------------------------------------------------------
 
 
@@ -234,9 +245,7 @@ class StoreSchemaError(StoreError):
     """The file is not a store, or one of a version that this library does not know."""
 
     def __init__(self, path: str, found: str, expected: str) -> None:
-        super().__init__(
-            f"{path} has {found}, this version of durable reads {expected}. The file was not touched."
-        )
+        super().__init__(f"{path} has {found}; this durable reads {expected}. The file was not touched")
 
 
 class ExecutionExistsError(DurableError):

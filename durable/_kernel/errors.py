@@ -16,7 +16,8 @@ import traceback
 import types
 import typing
 import weakref
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import msgspec
 
@@ -122,8 +123,9 @@ def _data(error: BaseException) -> str | None:
         name: _plain(value, repr) for name, value in vars(error).items() if _is_plain(value) or name == "__notes__"
     }
     if isinstance(error, BaseExceptionGroup):
-        members = [encode_error(member) for member in error.exceptions]
-        data = ErrorData(args=[error.message], attributes=attributes, exceptions=members)
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        members = [encode_error(member) for member in group.exceptions]
+        data = ErrorData(args=[group.message], attributes=attributes, exceptions=members)
     else:
         data = ErrorData(args=[_plain(arg, repr) for arg in error.args], attributes=attributes)
     encoded = _encode_data(data)
@@ -131,13 +133,17 @@ def _data(error: BaseException) -> str | None:
 
 
 def _is_plain(value: Any) -> bool:
-    return _plain(value, lambda _: _UNKNOWN) is not _UNKNOWN
+    return _plain(value, _unknown) is not _UNKNOWN
 
 
 _UNKNOWN = object()
 
 
-def _plain(value: Any, otherwise: Any) -> Any:
+def _unknown(_: Any) -> object:
+    return _UNKNOWN
+
+
+def _plain(value: Any, otherwise: Callable[[Any], Any]) -> Any:
     """A value as plain JSON data, or something else in its place."""
     try:
         return PLAIN.decode(PLAIN.encode(value, ""), "")
@@ -174,21 +180,21 @@ def _import_class(name: str) -> Any:
     return None
 
 
-def _rebuild(kind: type[Exception], error: ErrorObject) -> Exception:
+def _rebuild(kind: Any, error: ErrorObject) -> Exception:
     data = _decode_data(error.error_data) if error.error_data else ErrorData(args=[error.error_message])
-    rebuilt: Exception
-    if issubclass(kind, ExceptionGroup):
+    rebuilt: Any
+    if issubclass(kind, BaseExceptionGroup):
         rebuilt = kind.__new__(kind, data.args[0], [decode_error(member) for member in data.exceptions])
     elif isinstance(kind.__init__, types.FunctionType):
         rebuilt = kind.__new__(kind, *data.args)
         rebuilt.args = tuple(data.args)
     else:
         rebuilt = kind(*data.args)  # a builtin keeps its state in C, and takes what it kept in `args`
-    hints = _attribute_types(type(rebuilt))
+    hints = _attribute_types(kind)
     for name, value in data.attributes.items():
         rebuilt.__dict__[name] = msgspec.convert(value, hints[name], strict=False) if name in hints else value
     str(rebuilt)  # a text that cannot be had is found here, not in somebody's handler
-    return rebuilt
+    return cast("Exception", rebuilt)
 
 
 def _attribute_types(kind: type) -> dict[str, Any]:

@@ -39,15 +39,17 @@ class Entry:
     Attributes:
         forward_id: The operation it undoes.
         name: The operation's name, which the compensation takes over.
-        undo: Calls the user's function with what it is to undo.
+        undo: The user's function.
+        args: What it is called with. An entry made before its step ran gets the step's outcome later.
     """
 
-    __slots__ = ("forward_id", "name", "undo")
+    __slots__ = ("args", "forward_id", "name", "undo")
 
-    def __init__(self, forward_id: str, name: str, undo: Callable[[], Any]) -> None:
+    def __init__(self, forward_id: str, name: str, undo: Callable[..., Any], args: tuple[Any, ...]) -> None:
         self.forward_id = forward_id
         self.name = name
         self.undo = undo
+        self.args = args
 
 
 class PlannedUndo(msgspec.Struct, frozen=True):

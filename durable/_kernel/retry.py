@@ -6,12 +6,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal, TypeAlias
 
 from .._wire.limits import MAX_DELAY_SECONDS, MIN_DELAY_SECONDS
 from .durations import to_seconds
 
 Jitter = Literal["none", "half", "full"]
+Worth: TypeAlias = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,7 @@ class Retry:
     backoff_rate: float = 2.0
     max_delay: float | timedelta = 60.0
     jitter: Jitter = "full"
-    retry_if: type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool] = Exception
+    retry_if: Worth = Exception
 
     def __post_init__(self) -> None:
         if self.attempts < 1:
@@ -74,6 +75,5 @@ class Retry:
         return min(max(math.ceil(delay), MIN_DELAY_SECONDS), MAX_DELAY_SECONDS)
 
     def _is_worth(self, error: Exception) -> bool:
-        if isinstance(self.retry_if, (type, tuple)):
-            return isinstance(error, self.retry_if)
-        return self.retry_if(error)
+        worth: Any = self.retry_if
+        return isinstance(error, worth) if isinstance(worth, (type, tuple)) else bool(worth(error))

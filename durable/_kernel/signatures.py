@@ -9,26 +9,38 @@ import types
 import typing
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from ..exceptions import SerializationError
 from .values import PLAIN, Converter, converter_for
 
 
-@dataclass(frozen=True, slots=True)
 class Signature:
     """What the engine needs to know of a user's callable.
 
     Attributes:
         name: Its `__name__`, the default name of its operation.
         is_async: Whether calling it gives a coroutine; otherwise it is run in a worker thread.
-        result: Converts what it returns, by its return annotation.
     """
 
-    name: str
-    is_async: bool
-    result: Converter[Any]
+    __slots__ = ("_function", "_result", "is_async", "name")
+
+    def __init__(self, function: Any) -> None:
+        self.name: str = getattr(function, "__name__", type(function).__name__)
+        self.is_async = inspect.iscoroutinefunction(function)
+        self._function = weakref.ref(function)
+        self._result: Converter[Any] | None = None
+
+    @property
+    def result(self) -> Converter[Any]:
+        """Converts what it returns, by its return annotation.
+
+        Raises:
+            SerializationError: The annotation cannot be resolved, or names a type that cannot be decoded.
+        """
+        if self._result is None:
+            self._result = _result_converter(self._function())
+        return self._result
 
 
 _known: weakref.WeakKeyDictionary[Callable[..., Any], Signature] = weakref.WeakKeyDictionary()
@@ -38,20 +50,12 @@ def signature_of(function: Callable[..., Any]) -> Signature:
     """The signature of a function, method, `functools.partial` or callable object; read once each.
 
     Raises:
-        SerializationError: The return annotation cannot be resolved, or names a type that cannot be decoded.
         TypeError: Not callable.
     """
     plain = _plain_function(function)
-    try:
-        return _known[plain]
-    except KeyError:
-        pass
-    signature = Signature(
-        name=getattr(plain, "__name__", type(plain).__name__),
-        is_async=inspect.iscoroutinefunction(plain),
-        result=_result_converter(plain),
-    )
-    _known[plain] = signature
+    signature = _known.get(plain)
+    if signature is None:
+        signature = _known[plain] = Signature(plain)
     return signature
 
 
@@ -68,7 +72,7 @@ def _plain_function(function: Any) -> Any:
         return function.__func__
     if isinstance(function, (types.FunctionType, types.BuiltinFunctionType, type)):
         return function
-    call = getattr(type(function), "__call__", None)  # noqa: B004 - the method itself is wanted
+    call = getattr(cast("Any", type(function)), "__call__", None)  # noqa: B004 - the method itself is wanted
     if not callable(function) or call is None:
         raise TypeError(f"expected a function, got {function!r}")
     return call

@@ -1,0 +1,184 @@
+"""The journal: the only caller of the service, and the order of everything that is recorded.
+
+Theory of operation:
+
+ 1. Updates queue up in order and are never reordered or dropped. An update is forgotten when it is known to be
+    recorded, not when it is sent.
+ 2. There is one call in flight. What arrives meanwhile goes out together in the next one, as much of it as fits.
+ 3. Whoever waits for a record makes the call itself when none is in flight: no task switch on the hot path.
+ 4. An update nobody waits for lingers for company: a fast step's START leaves with its SUCCEED. The journal's own
+    task sends what has lingered long enough.
+ 5. The token is the journal's. Each answer brings the next one; a repeat of a call carries the same ClientToken,
+    so that an answer that was lost is given again instead of the updates being applied twice.
+ 6. What a call raises is latched in the invocation, which ends. Those who wait leave without an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+from uuid import uuid4
+
+import anyio
+
+from .._kernel.batch import fitting
+from .._kernel.history import History
+from .._wire import OperationType, OperationUpdate
+from .._wire.calls import CheckpointDurableExecutionResponse
+from .._wire.limits import MAX_STATE_PAGE
+from ..abc import Clock, ServiceClient
+from ..exceptions import ServiceError, StaleTokenError
+
+if TYPE_CHECKING:
+    from .invocation import Invocation
+
+LINGER: Final = 0.005
+"""Seconds that an update nobody waits for may stay behind."""
+
+REPEATS_AFTER: Final = (100, 500)
+"""Milliseconds before a call without a usable answer is repeated. After the last one the invocation ends."""
+
+
+class Journal:
+    """Records updates, in order, for one invocation."""
+
+    def __init__(
+        self, invocation: Invocation, client: ServiceClient, clock: Clock, *, arn: str, token: str, history: History
+    ) -> None:
+        self._invocation = invocation
+        self._client = client
+        self._clock = clock
+        self._arn = arn
+        self._history = history
+        self.token = token
+        # Not yet known to be recorded, oldest first; its head may be in flight.
+        self._queue: list[OperationUpdate] = []
+        # How many have ever been queued, and how many of those are recorded: queued - recorded == len(queue).
+        self._queued = 0
+        self._recorded = 0
+        self._calling = False
+        # Set when the call in flight has ended; made by the first who waits for it.
+        self._call_ended: anyio.Event | None = None
+        # Set by the first note after a quiet time; `None` while the journal's task is awake.
+        self._noted: anyio.Event | None = None
+        # Shields of those who record: they outlive the user's cancellation, not the invocation's abandonment.
+        self._shields: set[anyio.CancelScope] = set()
+        self._calls = 0
+        self._call_prefix = uuid4().hex
+        self.closed = False
+
+    def note(self, update: OperationUpdate) -> None:
+        """Queue an update that nobody waits for."""
+        self._queue.append(update)
+        self._queued += 1
+        if self._noted is not None:
+            self._noted.set()
+            self._noted = None
+
+    async def record(self, update: OperationUpdate) -> None:
+        """Queue an update and return when it, and all before it, are recorded and the answer is in history.
+
+        The user's own cancellation waits until then: what has happened is recorded. When the invocation ends
+        first, this does not return (see `Invocation.leave`).
+        """
+        self._queue.append(update)
+        self._queued += 1
+        shield = anyio.CancelScope(shield=True)
+        self._shields.add(shield)
+        try:
+            with shield:
+                await self.flush()
+        finally:
+            self._shields.discard(shield)
+        if self._invocation.has_failed:
+            await self._invocation.leave("a record")
+
+    async def flush(self) -> None:
+        """Return when all that is queued now is recorded, or the invocation has failed."""
+        mark = self._queued
+        while self._recorded < mark and not self._invocation.has_failed:
+            if self._calling:
+                if self._call_ended is None:
+                    self._call_ended = anyio.Event()
+                await self._call_ended.wait()
+            else:
+                await self._call()
+
+    async def run(self) -> None:
+        """The journal's own task: send what has lingered, and notice when the invocation is abandoned.
+
+        It runs outside of the shield that user code is under, so it is the first to see a cancellation from
+        outside, and marks the invocation before user code unwinds: a saga must not take it for its own.
+        """
+        try:
+            while True:
+                if not self._queue:
+                    self._noted = anyio.Event()
+                    await self._noted.wait()
+                mark = self._queued
+                await anyio.sleep(LINGER)
+                if self._recorded < mark and not self._calling:
+                    await self.flush()
+                if self._invocation.has_failed:
+                    await anyio.sleep_forever()
+        finally:
+            if not self.closed:
+                self._invocation.abandon()
+
+    def cut(self) -> None:
+        """Let go of those who wait for a record: the invocation is abandoned."""
+        for shield in self._shields:
+            shield.cancel()
+
+    async def _call(self) -> None:
+        batch = self._queue[: fitting(self._queue)]
+        self._calling = True
+        try:
+            answer = await self._send(batch)
+            await self._take_over(answer, batch)
+        except BaseException as error:
+            self._invocation.fail(error)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            del self._queue[: len(batch)]
+            self._recorded += len(batch)
+        finally:
+            self._calling = False
+            if self._call_ended is not None:
+                self._call_ended.set()
+                self._call_ended = None
+
+    async def _send(self, batch: Sequence[OperationUpdate]) -> CheckpointDurableExecutionResponse:
+        self._calls += 1
+        client_token = f"{self._call_prefix}-{self._calls}"
+        for delay in REPEATS_AFTER:
+            try:
+                return await self._client.checkpoint(self._arn, self.token, batch, client_token)
+            except StaleTokenError:
+                raise
+            except ServiceError as error:
+                if not error.retryable:
+                    raise
+            await self._clock.sleep_until(self._clock.now() + delay)
+        return await self._client.checkpoint(self._arn, self.token, batch, client_token)
+
+    async def _take_over(
+        self, answer: CheckpointDurableExecutionResponse, batch: Sequence[OperationUpdate]
+    ) -> None:
+        state = answer.new_execution_state
+        operations = state.operations
+        if answer.checkpoint_token is not None:
+            self.token = answer.checkpoint_token
+        marker = state.next_marker
+        while marker:
+            page = await self._client.get_state(self._arn, self.token, marker, MAX_STATE_PAGE)
+            operations = (*operations, *page.operations)
+            marker = page.next_marker
+        self._history.merge(operations)
+        answered = {operation.id for operation in operations}
+        for update in batch:
+            if update.id not in answered:
+                self._history.assume(update, self._clock.now())
+        if answer.checkpoint_token is None and batch[-1].type is not OperationType.EXECUTION:
+            self._invocation.revoke()

@@ -1,0 +1,168 @@
+"""The engine's one loop: carries out decisions until an operation has an outcome.
+
+An operation is a `Verb`: data and a body. What to do is the kernel's decision; waiting, recording, parking and the
+checks that keep replay honest are here, once for all of them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Generic, NoReturn, TypeVar
+
+from .._kernel.decide import Decision, Interrupt, Park, Raise, Replay, Return, Run, Start
+from .._kernel.history import Identity, describe
+from .._wire import ErrorObject, Operation, OperationAction, OperationUpdate
+from .._wire.updates import ContextOptions, StepOptions, WaitOptions
+from ..exceptions import NonDeterminismError
+from .current import saga_var
+from .frame import Frame, user_location
+
+T = TypeVar("T")
+
+
+class Verb(ABC, Generic[T]):
+    """One durable operation, as data.
+
+    Attributes:
+        identity: Type, subtype, name and parent: what a replay must find again.
+        awaits_start: Whether its START must be recorded before its body runs.
+        awaits_end: Whether its outcome must be recorded before it is handed out. If not, whoever calls it
+            must record something else before the outcome can have any effect.
+    """
+
+    __slots__ = ("identity",)
+
+    awaits_start = False
+    awaits_end = True
+    identity: Identity
+
+    @abstractmethod
+    def decide(self, recorded: Operation | None) -> Decision:
+        """What to do, by what is recorded."""
+
+    def start_update(self, operation_id: str) -> OperationUpdate:
+        """The update that starts it."""
+        return self.update(operation_id, OperationAction.START)
+
+    async def run(self, frame: Frame, operation_id: str, decision: Run | Interrupt) -> OperationUpdate:
+        """Run the body; the update that tells its outcome."""
+        raise NotImplementedError(f"{type(self).__name__} has no body")
+
+    async def replay(self, frame: Frame, operation_id: str) -> T:
+        """Run the body of a finished context over its children's records, for what its own record leaves out."""
+        raise NotImplementedError(f"{type(self).__name__} has no body")
+
+    @abstractmethod
+    def value(self, payload: str | None) -> T:
+        """What it returns, from its recorded payload."""
+
+    @abstractmethod
+    def error(self, recorded: ErrorObject | None) -> Exception:
+        """What it raises, from its recorded error."""
+
+    def update(
+        self,
+        operation_id: str,
+        action: OperationAction,
+        *,
+        payload: str | None = None,
+        error: ErrorObject | None = None,
+        step_options: StepOptions | None = None,
+        wait_options: WaitOptions | None = None,
+        context_options: ContextOptions | None = None,
+    ) -> OperationUpdate:
+        """An update of this operation."""
+        identity = self.identity
+        return OperationUpdate(
+            id=operation_id,
+            type=identity.type,
+            action=action,
+            parent_id=identity.parent_id,
+            name=identity.name,
+            sub_type=identity.sub_type,
+            payload=payload,
+            error=error,
+            step_options=step_options,
+            wait_options=wait_options,
+            context_options=context_options,
+        )
+
+
+async def perform(frame: Frame, verb: Verb[T], operation_id: str | None = None) -> T:
+    """Take an operation to its outcome, whatever is recorded of it.
+
+    Args:
+        frame: Where it is called.
+        verb: The operation.
+        operation_id: Its id, if it is not the frame's next position.
+
+    Raises:
+        FrameMisuseError: Called where its position would depend on scheduling.
+        Exception: What the operation itself failed with.
+    """
+    invocation = frame.invocation
+    await invocation.enter(frame, verb.identity)
+    if operation_id is None:
+        operation_id = frame.take()
+    recorded = invocation.history.get(operation_id)
+    if recorded is not None and not verb.identity.matches(recorded):
+        await diverge(frame, recorded, str(verb.identity))
+    while True:
+        decision = verb.decide(recorded)
+        if isinstance(decision, Return):
+            return verb.value(decision.payload)
+        if isinstance(decision, Raise):
+            raise verb.error(decision.error)
+        if isinstance(decision, Replay):
+            return await verb.replay(frame, operation_id)
+        await _allow_new(frame, verb)
+        if isinstance(decision, Park):
+            await invocation.park(decision.until, verb.identity)
+        elif isinstance(decision, Start):
+            await invocation.journal.record(verb.start_update(operation_id))
+        else:
+            await _run(frame, verb, operation_id, decision)
+        recorded = invocation.history.get(operation_id)
+
+
+async def _run(frame: Frame, verb: Verb[T], operation_id: str, decision: Run | Interrupt) -> None:
+    """Run the body between its records."""
+    invocation = frame.invocation
+    journal = invocation.journal
+    if isinstance(decision, Run) and decision.start:
+        if verb.awaits_start:
+            await journal.record(verb.start_update(operation_id))
+        else:
+            journal.note(verb.start_update(operation_id))
+    update = await verb.run(frame, operation_id, decision)
+    if verb.awaits_end:
+        await journal.record(update)
+    else:
+        journal.note(update)
+        invocation.history.assume(update, invocation.clock.now())
+
+
+async def diverge(frame: Frame, recorded: Operation | None, found: str) -> NoReturn:
+    """End the invocation, as the code does not follow its history. Does not return.
+
+    Not an error for the workflow to handle: no `except Exception` sees it, nothing is recorded, no saga rolls
+    back. The execution stays as it was, for code that does follow its history.
+    """
+    expected = "nothing more in this finished context"
+    if recorded is not None:
+        expected = describe(recorded.sub_type or recorded.type, recorded.name)
+    where = f"operation {frame.position} of {'the execution' if frame.context_id is None else 'its context'}"
+    error = NonDeterminismError(expected, found, f"{where}, {user_location()}")
+    frame.invocation.fail(error)
+    await frame.invocation.leave(found)
+
+
+async def _allow_new(frame: Frame, verb: Verb[T]) -> None:
+    """Before anything new happens: is there still room for it here?"""
+    if frame.finished:
+        await diverge(frame, None, str(verb.identity))
+    saga = saga_var.get()
+    if saga is not None:
+        refusal = saga.refusal()
+        if refusal is not None:
+            raise refusal

@@ -1,0 +1,1 @@
+"""The durable verbs, one a file. They know frames, not contexts."""

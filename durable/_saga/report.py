@@ -1,0 +1,69 @@
+"""What a rollback came to, for people and programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .._kernel.errors import decode_error
+from .._kernel.ledger import CompensationStatus, RollbackReport
+from ..exceptions import CompensationError
+
+
+@dataclass(frozen=True, slots=True)
+class CompensationItem:
+    """What became of one compensation.
+
+    Attributes:
+        name: The step it undoes.
+        status: `"succeeded"`, `"failed"`, or `"not attempted"`: an earlier one failed under `on_error="stop"`.
+        error: What it raised; `None` unless it failed.
+    """
+
+    name: str
+    status: CompensationStatus
+    error: Exception | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CompensationResult:
+    """What a rollback came to.
+
+    Attributes:
+        items: One a compensation, in order of execution: last registered first.
+        all_succeeded: Whether everything was undone.
+    """
+
+    items: Sequence[CompensationItem]
+    all_succeeded: bool
+
+
+def result_of(report: RollbackReport) -> CompensationResult:
+    """The result that users see, from what was recorded; the same live and on replay."""
+    items = tuple(
+        CompensationItem(item.name, item.status, decode_error(item.error) if item.status == "failed" else None)
+        for item in report.items
+    )
+    return CompensationResult(items, report.all_succeeded)
+
+
+def note_of(saga: str, result: CompensationResult) -> str:
+    """One line on what was undone, for the exception that made it necessary."""
+    undone = ", ".join(item.name for item in result.items if item.status == "succeeded")
+    return f"{saga} was rolled back; undone: {undone or 'nothing'}"
+
+
+def error_of(saga: str, result: CompensationResult) -> CompensationError:
+    """The exception of a rollback in which something was not undone."""
+    failed = [item for item in result.items if item.status == "failed"]
+    errors: list[Exception] = []
+    for item in failed:
+        error = item.error or RuntimeError("no error was recorded")
+        error.add_note(f"raised by the compensation of {item.name!r}")
+        errors.append(error)
+    names = ", ".join(item.name for item in failed)
+    skipped = ", ".join(item.name for item in result.items if item.status == "not attempted")
+    text = f"{saga} could not undo {names}" + (f"; not attempted: {skipped}" if skipped else "")
+    group = CompensationError(text, errors)
+    group.result = result
+    return group

@@ -1,0 +1,215 @@
+"""The rollback: what was done is undone, strictly one after another, last registered first.
+
+What goes out, for n compensations (each line is one awaited call):
+
+  Saga START, rollback STEP START + SUCCEED(plan), first compensation START
+  first compensation SUCCEED or FAIL, second compensation START
+  ...
+  last compensation SUCCEED or FAIL, Saga SUCCEED(report) or FAIL(report)
+
+So nothing is undone before it is recorded that it will be, and why; no compensation begins before the outcome of
+the one before is recorded; and it costs n + 1 calls (more if compensations themselves record something).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from .._engine.frame import Frame
+from .._engine.perform import diverge, perform
+from .._kernel.errors import encode_error
+from .._kernel.history import Identity
+from .._kernel.ids import compensation_id, rollback_id
+from .._kernel.ledger import (
+    Entry,
+    Ledger,
+    Plan,
+    PlannedUndo,
+    RollbackReport,
+    UndoRecord,
+    decode_plan,
+    decode_report,
+    encode_plan,
+    encode_report,
+)
+from .._kernel.retry import Retry
+from .._wire import (
+    ErrorObject,
+    Operation,
+    OperationAction,
+    OperationStatus,
+    OperationType,
+    OperationUpdate,
+    SubType,
+)
+from .._wire.limits import MAX_PAYLOAD_BYTES
+from ..exceptions import MalformedPayloadError
+from .compensation import CompensationVerb
+
+OnError = Literal["continue", "stop"]
+
+ROLLBACK_NAME = "rollback"
+"""The name of the step that records the plan."""
+
+_REPORT_BYTES = MAX_PAYLOAD_BYTES * 3 // 4
+"""A report is a string within JSON once more when it fails: room for escapes and the rest of the error object."""
+
+
+class Rollback:
+    """The rollback of one saga scope, begun or not."""
+
+    def __init__(
+        self,
+        frame: Frame,
+        saga_id: str,
+        name: str | None,
+        *,
+        on_error: OnError,
+        retry: Retry | None,
+        timeout: float | None,
+    ) -> None:
+        self._frame = frame
+        self._id = saga_id
+        self._on_error = on_error
+        self._retry = retry
+        self._timeout = timeout
+        self._saga = Identity(OperationType.CONTEXT, SubType.SAGA, name, frame.context_id)
+        self._plan_step = Identity(OperationType.STEP, SubType.STEP, ROLLBACK_NAME, saga_id)
+
+    @property
+    def _recorded(self) -> Operation | None:
+        return self._frame.invocation.history.get(self._id)
+
+    async def recorded_reason(self) -> ErrorObject | None:
+        """Why the rollback has begun, if it has: in this invocation or in one before.
+
+        Ends the invocation with a NonDeterminismError if something else is recorded at the saga's position.
+        """
+        recorded = self._recorded
+        if recorded is None:
+            return None
+        if not self._saga.matches(recorded):
+            await diverge(self._frame, recorded, str(self._saga))
+        if recorded.is_final:
+            return self._report_in(recorded).reason
+        return self._plan().reason
+
+    async def run(self, reason: ErrorObject, ledger: Ledger) -> RollbackReport:
+        """Undo everything that is in the ledger, or what of it is not undone yet.
+
+        Args:
+            reason: Why; what was recorded first counts.
+            ledger: What there is to undo.
+        """
+        recorded = self._recorded
+        if recorded is not None and recorded.is_final:
+            return self._report_in(recorded)
+        entries = ledger.in_order_of_undoing()
+        if recorded is None:
+            if not entries:
+                return RollbackReport(reason=reason, items=[])
+            self._begin(reason, entries)
+        else:
+            reason = self._plan().reason
+            entries = await self._planned(entries)
+        items = await self._undo(entries)
+        report = RollbackReport(reason=reason, items=items)
+        await self._finish(report)
+        # As a replay will read it: where it was too large, its errors have been shortened.
+        return decode_report(encode_report(report, _REPORT_BYTES))
+
+    async def _undo(self, entries: Sequence[Entry]) -> list[UndoRecord]:
+        inner = Frame(self._frame.invocation, context_id=self._id, parent=self._frame)
+        items: list[UndoRecord] = []
+        stopped = False
+        for entry in entries:
+            if stopped:
+                items.append(UndoRecord(id=entry.forward_id, name=entry.name, status="not attempted"))
+                continue
+            verb = CompensationVerb(self._id, entry, retry=self._retry, timeout=self._timeout)
+            try:
+                await perform(inner, verb, compensation_id(self._id, entry.forward_id))
+            except Exception as error:  # noqa: BLE001 - reported; the others still have to be undone
+                failure = encode_error(error)
+                items.append(UndoRecord(id=entry.forward_id, name=entry.name, status="failed", error=failure))
+                stopped = self._on_error == "stop"
+            else:
+                items.append(UndoRecord(id=entry.forward_id, name=entry.name, status="succeeded"))
+        return items
+
+    def _begin(self, reason: ErrorObject, entries: Sequence[Entry]) -> None:
+        """Queue what says that the rollback has begun; the first compensation's START takes it along."""
+        journal = self._frame.invocation.journal
+        plan = Plan(reason=reason, undo=[PlannedUndo(entry.forward_id, entry.name) for entry in entries])
+        journal.note(_update(self._id, self._saga, OperationAction.START))
+        journal.note(_update(rollback_id(self._id), self._plan_step, OperationAction.START))
+        journal.note(
+            _update(rollback_id(self._id), self._plan_step, OperationAction.SUCCEED, payload=encode_plan(plan))
+        )
+
+    async def _finish(self, report: RollbackReport) -> None:
+        payload = encode_report(report, _REPORT_BYTES)
+        if report.all_succeeded:
+            update = _update(self._id, self._saga, OperationAction.SUCCEED, payload=payload)
+        else:
+            failed = [item.name for item in report.items if item.status == "failed"]
+            error = ErrorObject(
+                error_type="durable.exceptions.CompensationError",
+                error_message=f"could not undo {', '.join(failed)}"[:1000],
+                error_data=payload,
+            )
+            update = _update(self._id, self._saga, OperationAction.FAIL, error=error)
+        await self._frame.invocation.journal.record(update)
+
+    async def _planned(self, entries: Sequence[Entry]) -> list[Entry]:
+        """The entries in the order of the recorded plan, which they must fit."""
+        registered = {entry.forward_id: entry for entry in entries}
+        planned = self._plan().undo
+        for undo in planned:
+            entry = registered.get(undo.id)
+            if entry is None or entry.name != undo.name:
+                recorded = self._frame.invocation.history.get(compensation_id(self._id, undo.id)) or self._recorded
+                found = (
+                    f"no compensation of {undo.name!r}" if entry is None else f"a compensation of {entry.name!r}"
+                )
+                await diverge(self._frame, recorded, f"{found}, which the recorded rollback is to undo")
+        return [registered[undo.id] for undo in planned]
+
+    def _plan(self) -> Plan:
+        recorded = self._frame.invocation.history.get(rollback_id(self._id))
+        payload = recorded.result if recorded is not None else None
+        try:
+            return decode_plan(payload or "")
+        except msgspec.DecodeError as error:
+            raise MalformedPayloadError("Plan", f"recorded for {self._saga}: {error}") from error
+
+    def _report_in(self, recorded: Operation) -> RollbackReport:
+        succeeded = recorded.status is OperationStatus.SUCCEEDED
+        payload = recorded.result if succeeded else recorded.error and recorded.error.error_data
+        try:
+            return decode_report(payload or "")
+        except msgspec.DecodeError as error:
+            raise MalformedPayloadError("RollbackReport", f"recorded for {self._saga}: {error}") from error
+
+
+def _update(
+    operation_id: str,
+    identity: Identity,
+    action: OperationAction,
+    *,
+    payload: str | None = None,
+    error: ErrorObject | None = None,
+) -> OperationUpdate:
+    return OperationUpdate(
+        id=operation_id,
+        type=identity.type,
+        action=action,
+        parent_id=identity.parent_id,
+        name=identity.name,
+        sub_type=identity.sub_type,
+        payload=payload,
+        error=error,
+    )
