@@ -245,7 +245,7 @@ class StoreSchemaError(StoreError):
     """The file is not a store, or one of a version that this library does not know."""
 
     def __init__(self, path: str, found: str, expected: str) -> None:
-        super().__init__(f"{path} has {found}; this durable reads {expected}. The file was not touched")
+        super().__init__(f"{path} has {found}, this library reads {expected}. Nothing in it was changed.")
 
 
 class ExecutionExistsError(DurableError):
@@ -253,8 +253,8 @@ class ExecutionExistsError(DurableError):
 
     def __init__(self, name: str, difference: str) -> None:
         super().__init__(
-            f"an execution named {name!r} exists with {difference}. "
-            "A name stands for one execution forever: choose another name, or start it with what it was started with."
+            f"an execution named {name!r} exists with {difference}. A name stands for one execution forever: "
+            "choose another name, or start it with what it was started with."
         )
 
 

@@ -105,7 +105,7 @@ class DurableFunction(Generic[InputT, ResultT]):
             except (NameError, TypeError, AttributeError, SyntaxError) as error:
                 raise SerializationError(
                     f"the annotation {annotation!r} of {what} cannot be resolved: {error}. "
-                    "Types used there must be importable at run time, not under TYPE_CHECKING or local to a function"
+                    "Types used there must exist at run time: not under TYPE_CHECKING, not in a function"
                 ) from error
             plain = annotation is inspect.Parameter.empty or annotation is Any
             self._input = PLAIN if plain else converter_for(annotation, what)

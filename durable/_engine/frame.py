@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .._kernel.errors import PACKAGE
 from .._kernel.ids import operation_id
 from ..exceptions import FrameMisuseError
 
@@ -105,12 +104,9 @@ class Frame:
             )
 
 
-_PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
-
-
 def user_location() -> str:
     """The innermost place in the user's code, as `file:line in function`."""
     frame = sys._getframe(1)
-    while frame.f_code.co_filename.startswith(_PACKAGE) and frame.f_back is not None:
+    while frame.f_code.co_filename.startswith(PACKAGE) and frame.f_back is not None:
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"

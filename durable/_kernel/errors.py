@@ -9,14 +9,17 @@ The exception that the workflow sees is rebuilt even on the first run, so that r
 
 from __future__ import annotations
 
+import base64
 import builtins
 import functools
 import importlib
+import os
 import traceback
 import types
 import typing
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 import msgspec
@@ -25,6 +28,9 @@ from .._wire import ErrorObject
 from .._wire.limits import MAX_PAYLOAD_BYTES
 from ..exceptions import RecordedError
 from .values import PLAIN
+
+PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
+"""Where this library's own files are."""
 
 MAX_FRAMES = 20
 """The innermost frames of a stack trace that are recorded."""
@@ -127,9 +133,20 @@ def _data(error: BaseException) -> str | None:
         members = [encode_error(member) for member in group.exceptions]
         data = ErrorData(args=[group.message], attributes=attributes, exceptions=members)
     else:
-        data = ErrorData(args=[_plain(arg, repr) for arg in error.args], attributes=attributes)
+        data = ErrorData(args=[_plain(arg, repr) for arg in _arguments(error)], attributes=attributes)
     encoded = _encode_data(data)
     return encoded.decode() if len(encoded) <= MAX_DATA else None
+
+
+def _arguments(error: BaseException) -> tuple[Any, ...]:
+    """What makes an equal exception: as `copy` and `pickle` have it (an OSError's filename is not in `args`)."""
+    try:
+        reduced = error.__reduce__()
+    except Exception:  # noqa: BLE001 - a foreign __reduce__ may raise anything
+        return error.args
+    if isinstance(reduced, tuple) and reduced[0] is type(error) and isinstance(reduced[1], tuple):
+        return reduced[1]
+    return error.args
 
 
 def _is_plain(value: Any) -> bool:
@@ -152,7 +169,10 @@ def _plain(value: Any, otherwise: Callable[[Any], Any]) -> Any:
 
 
 def _frames(error: BaseException) -> tuple[str, ...]:
-    frames = traceback.extract_tb(error.__traceback__)[-MAX_FRAMES:]
+    frames: list[traceback.FrameSummary] = traceback.extract_tb(error.__traceback__)
+    # The engine's own frames tell the user nothing, unless there is nothing else.
+    frames = [frame for frame in frames if not frame.filename.startswith(PACKAGE)] or frames
+    frames = frames[-MAX_FRAMES:]
     return tuple(f'File "{frame.filename}", line {frame.lineno}, in {frame.name}' for frame in frames)
 
 
@@ -184,17 +204,25 @@ def _rebuild(kind: Any, error: ErrorObject) -> Exception:
     data = _decode_data(error.error_data) if error.error_data else ErrorData(args=[error.error_message])
     rebuilt: Any
     if issubclass(kind, BaseExceptionGroup):
-        rebuilt = kind.__new__(kind, data.args[0], [decode_error(member) for member in data.exceptions])
+        members = [decode_error(member) for member in data.exceptions]
+        rebuilt = _new_group(kind, data.args[0], members)
     elif isinstance(kind.__init__, types.FunctionType):
         rebuilt = kind.__new__(kind, *data.args)
-        rebuilt.args = tuple(data.args)
+        if not isinstance(rebuilt, OSError):  # whose __new__ has set what it wants there
+            rebuilt.args = tuple(data.args)
     else:
-        rebuilt = kind(*data.args)  # a builtin keeps its state in C, and takes what it kept in `args`
-    hints = _attribute_types(kind)
+        if kind is UnicodeDecodeError:
+            data.args[1] = base64.b64decode(data.args[1])  # the one builtin whose arguments hold bytes
+        rebuilt = kind(*data.args)  # a builtin keeps its state in C, and is made from what made it
+    hints = _attribute_types(rebuilt.__class__)
     for name, value in data.attributes.items():
         rebuilt.__dict__[name] = msgspec.convert(value, hints[name], strict=False) if name in hints else value
     str(rebuilt)  # a text that cannot be had is found here, not in somebody's handler
     return cast("Exception", rebuilt)
+
+
+def _new_group(kind: Any, message: str, members: list[Exception]) -> Any:
+    return kind.__new__(kind, message, members)
 
 
 def _attribute_types(kind: type) -> dict[str, Any]:

@@ -1,0 +1,66 @@
+"""What goes into one call."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from durable import PayloadTooLargeError
+from durable._kernel.batch import check_payload, fitting, size_of
+from durable._wire import ErrorObject, OperationAction, OperationType, OperationUpdate
+from durable._wire.limits import MAX_BYTES_PER_CALL, MAX_PAYLOAD_BYTES
+
+
+def update(payload: str | None = None, *, message: str | None = None, name: str = "n") -> OperationUpdate:
+    return OperationUpdate(
+        id="a" * 64,
+        parent_id="b" * 64,
+        type=OperationType.CONTEXT,
+        sub_type="RunInChildContext",
+        action=OperationAction.SUCCEED,
+        name=name,
+        payload=payload,
+        error=ErrorObject(error_message=message, error_type="t", stack_trace=(message,)) if message else None,
+    )
+
+
+@given(st.text(), st.text(), st.text(min_size=1, max_size=256))
+def test_the_estimate_is_never_below_the_real_size(payload: str, message: str, name: str):
+    """Escapes and multi-byte characters included."""
+    one = update(payload, message=message, name=name)
+    assert size_of(one) >= len(msgspec.json.encode(one))
+
+
+def test_at_most_250_updates_go_into_a_call():
+    """The service's own bound."""
+    assert fitting([update()] * 251) == 250
+    assert fitting([update()] * 250) == 250
+    assert fitting([update()] * 3) == 3
+
+
+def test_a_call_stays_under_its_bytes():
+    """The updates of one call stay under 750 KB together."""
+    queue = [update("x" * 100_000)] * 20
+    count = fitting(queue)
+    assert count == 7
+    assert sum(map(size_of, queue[:count])) <= MAX_BYTES_PER_CALL
+
+
+def test_an_update_over_the_bound_travels_alone():
+    """The queue always moves: a single update may exceed the bound of a call."""
+    assert fitting([update("x" * 900_000), update()]) == 1
+    assert fitting([update(), update("x" * 900_000)]) == 1
+    assert fitting([update("x" * 900_000)]) == 1
+
+
+def test_payloads_are_measured_in_bytes_of_utf8():
+    """1 MB is the limit, of bytes and not of characters."""
+    check_payload("x" * MAX_PAYLOAD_BYTES, "the result")
+    with pytest.raises(
+        PayloadTooLargeError, match=r"the result is 1,048,577 bytes encoded, the limit is 1,048,576"
+    ):
+        check_payload("x" * (MAX_PAYLOAD_BYTES + 1), "the result")
+    with pytest.raises(PayloadTooLargeError):
+        check_payload("ä" * (MAX_PAYLOAD_BYTES // 2 + 1), "the result")
