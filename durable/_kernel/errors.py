@@ -145,7 +145,7 @@ def _arguments(error: BaseException) -> tuple[Any, ...]:
     except Exception:  # noqa: BLE001 - a foreign __reduce__ may raise anything
         return error.args
     if isinstance(reduced, tuple) and reduced[0] is type(error) and isinstance(reduced[1], tuple):
-        return reduced[1]
+        return cast("tuple[Any, ...]", reduced[1])
     return error.args
 
 
@@ -208,7 +208,9 @@ def _rebuild(kind: Any, error: ErrorObject) -> Exception:
         rebuilt = _new_group(kind, data.args[0], members)
     elif isinstance(kind.__init__, types.FunctionType):
         rebuilt = kind.__new__(kind, *data.args)
-        if not isinstance(rebuilt, OSError):  # whose __new__ has set what it wants there
+        if issubclass(kind, OSError):
+            OSError.__init__(rebuilt, *data.args)  # which keeps number, text and file name in C
+        else:
             rebuilt.args = tuple(data.args)
     else:
         if kind is UnicodeDecodeError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 
@@ -61,6 +61,7 @@ def converter_for(annotation: Any, what: str) -> Converter[Any]:
         SerializationError: Values of such a type can never be decoded.
     """
     try:
+        _check_decodable(annotation)
         return Converter(annotation)
     except (TypeError, ValueError, NameError) as error:
         raise SerializationError(
@@ -68,18 +69,38 @@ def converter_for(annotation: Any, what: str) -> Converter[Any]:
         ) from error
 
 
+def _check_decodable(annotation: Any) -> None:
+    """Refuse what only fails when something is decoded: msgspec takes any class, in the hope of a hook."""
+    import msgspec.inspect
+
+    pending: list[Any] = [msgspec.inspect.type_info(annotation)]
+    seen: set[int] = set()
+    while pending:
+        info = pending.pop()
+        if isinstance(info, (tuple, list)):
+            pending.extend(cast("list[Any]", info))
+        elif isinstance(info, msgspec.Struct) and id(info) not in seen:
+            seen.add(id(info))
+            if isinstance(info, msgspec.inspect.CustomType) and not _is_pydantic(info.cls):
+                raise TypeError(f"nothing is known of {_type_name(info.cls)}")
+            pending.extend(getattr(info, field) for field in info.__struct_fields__ if field != "default")
+
+
+def _is_pydantic(kind: Any) -> bool:
+    pydantic = sys.modules.get("pydantic")
+    return pydantic is not None and isinstance(kind, type) and issubclass(kind, pydantic.BaseModel)
+
+
 def _encode_foreign(value: Any) -> Any:
     """What msgspec does not know: pydantic models, where pydantic is in use."""
-    pydantic = sys.modules.get("pydantic")
-    if pydantic is not None and isinstance(value, pydantic.BaseModel):
+    if _is_pydantic(type(value)):
         return value.model_dump(mode="json")
     raise TypeError(f"encoding objects of type {_type_name(type(value))} is not supported")
 
 
 def _decode_foreign(kind: Any, value: Any) -> Any:
-    pydantic = sys.modules.get("pydantic")
-    if pydantic is not None and isinstance(kind, type) and issubclass(kind, pydantic.BaseModel):
-        return pydantic.TypeAdapter(kind).validate_python(value)
+    if _is_pydantic(kind):
+        return kind.model_validate(value)
     raise TypeError(f"decoding objects of type {_type_name(kind)} is not supported")
 
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 import msgspec
 import pytest
 
-from durable import CompensationError, RecordedError
+from durable import CompensationError, RecordedError, StepTimeoutError
 from durable._kernel.errors import decode_error, encode_error, rebuild_live
 from durable._wire import ErrorObject
 from durable._wire.limits import MAX_PAYLOAD_BYTES
@@ -46,6 +46,7 @@ def caught(error: Exception) -> Exception:
         CompensationError("could not undo", [ValueError("a")]),
         TimeoutError(),
         StopIteration(3),
+        StepTimeoutError("charge", 3),
     ],
     ids=lambda error: type(error).__name__,
 )
