@@ -5,7 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from ._wire import OperationUpdate, Timestamp
+import msgspec
+
+from ._wire import ErrorObject, EventType, ExecutionStatus, Operation, OperationUpdate, Timestamp
 from ._wire.calls import CheckpointDurableExecutionResponse, GetDurableExecutionStateResponse
 
 
@@ -61,3 +63,112 @@ class Clock(ABC):
     @abstractmethod
     async def sleep_until(self, when: int) -> None:
         """Return at or after `when`, in milliseconds since the epoch."""
+
+
+class ExecutionRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One execution as a store keeps it.
+
+    Attributes:
+        id: Identifies it, and is the id of its EXECUTION operation.
+        name: Chosen by whoever started it; unique in a store.
+        arn: What the function knows it by.
+        function: `MODULE_OR_FILE:FUNCTION`, to load the function again after a restart.
+        status: Where it stands.
+        start_timestamp: When it was started.
+        input: JSON text.
+        end_timestamp: When it ended.
+        result: JSON text, if it succeeded.
+        error: If it did not.
+        invocations: How many invocations have begun.
+    """
+
+    id: str
+    name: str
+    arn: str
+    function: str
+    status: ExecutionStatus
+    start_timestamp: Timestamp
+    input: str | None = None
+    end_timestamp: Timestamp | None = None
+    result: str | None = None
+    error: ErrorObject | None = None
+    invocations: int = 0
+
+
+class EventRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One history event, without what its operation or its execution holds anyway.
+
+    Attributes:
+        type: What happened.
+        timestamp: When.
+        operation_id: To which operation; `None` for the execution itself.
+        attempt: Which attempt of a step it was.
+        delay: Seconds until the next attempt.
+        error: Of an attempt that was tried again, or of an invocation that raised; final ones are in the operation.
+        start: When the invocation that completed had begun.
+    """
+
+    type: EventType
+    timestamp: Timestamp
+    operation_id: str | None = None
+    attempt: int | None = None
+    delay: int | None = None
+    error: ErrorObject | None = None
+    start: Timestamp | None = None
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """What becomes different, all at once or not at all.
+
+    Attributes:
+        execution: The execution, if it changed itself.
+        operations: Each changed operation, whole.
+        first_event: The number of the first of `events`, from 1 without gaps.
+        events: What happened, in order.
+    """
+
+    execution: ExecutionRecord | None = None
+    operations: Sequence[Operation] = ()
+    first_event: int = 1
+    events: Sequence[EventRecord] = ()
+
+
+class Store(ABC):
+    """Where the embedded engine keeps executions. What a method has returned from is durable."""
+
+    @abstractmethod
+    async def create(self, change: Change) -> None:
+        """Add an execution.
+
+        Raises:
+            ExecutionExistsError: Its name is taken.
+            StoreError: It could not be kept.
+        """
+
+    @abstractmethod
+    async def commit(self, execution_id: str, change: Change) -> None:
+        """Apply a change, all of it or nothing. Changes of one execution are applied in the order of the calls.
+
+        Raises:
+            StoreError: It was not applied.
+        """
+
+    @abstractmethod
+    async def find(self, name: str) -> ExecutionRecord | None:
+        """The execution of this name; sees every change committed before."""
+
+    @abstractmethod
+    async def executions(self, status: ExecutionStatus | None = None) -> Sequence[ExecutionRecord]:
+        """All executions, or those of one status; oldest first."""
+
+    @abstractmethod
+    async def load(self, execution_id: str) -> tuple[ExecutionRecord, Sequence[Operation], int] | None:
+        """An execution, its operations in the order of their first record, and the number of its last event."""
+
+    @abstractmethod
+    async def events(self, execution_id: str, after: int = 0) -> Sequence[tuple[int, EventRecord]]:
+        """An execution's history with its numbers, from the one after `after`."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Finish what is under way and let go of everything."""

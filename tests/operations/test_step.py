@@ -70,7 +70,7 @@ async def test_the_value_of_the_first_run_is_the_value_of_the_replay():
     async def book() -> Booking:
         return Booking(Decimal("1.10"), datetime(2026, 1, 2, tzinfo=UTC), (1, 2))
 
-    async def untyped():  # noqa: ANN202
+    async def untyped():
         return (1, {2: 3})
 
     @durable_execution
@@ -370,7 +370,7 @@ async def test_a_result_that_cannot_be_recorded_fails_the_step_and_says_so(bad):
     """The step ran, so its failure is recorded; it is not tried again, and later runs get the same error."""
     runs = []
 
-    async def returns_object():  # noqa: ANN202
+    async def returns_object():
         runs.append(1)
         return object()
 

@@ -1,0 +1,71 @@
+"""EXECUTION: the operation that stands for the whole.
+
+It is there from the start, with the input. It ends by an update (a result that is too large for an answer), or by
+an invocation's answer; both come through `finish`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from ..._wire import (
+    ErrorObject,
+    EventType,
+    ExecutionStatus,
+    Operation,
+    OperationAction,
+    OperationStatus,
+    OperationType,
+    OperationUpdate,
+    Timestamp,
+)
+from ..._wire.operations import ExecutionDetails
+from ...abc import EventRecord, ExecutionRecord
+from .rules import RefusedUpdateError
+
+_EVENT: Final = {
+    ExecutionStatus.SUCCEEDED: EventType.EXECUTION_SUCCEEDED,
+    ExecutionStatus.FAILED: EventType.EXECUTION_FAILED,
+    ExecutionStatus.TIMED_OUT: EventType.EXECUTION_TIMED_OUT,
+    ExecutionStatus.STOPPED: EventType.EXECUTION_STOPPED,
+}
+
+
+def operation_of(record: ExecutionRecord) -> Operation:
+    """The EXECUTION operation, as an invocation sees it."""
+    return Operation(
+        id=record.id,
+        type=OperationType.EXECUTION,
+        start_timestamp=record.start_timestamp,
+        status=OperationStatus.STARTED,
+        name=record.name,
+        execution_details=ExecutionDetails(input_payload=record.input),
+    )
+
+
+def finish(
+    record: ExecutionRecord,
+    now: Timestamp,
+    status: ExecutionStatus,
+    *,
+    result: str | None = None,
+    error: ErrorObject | None = None,
+) -> tuple[ExecutionRecord, EventRecord]:
+    """The execution after its end, and the event."""
+    ended = msgspec.structs.replace(record, status=status, end_timestamp=now, result=result, error=error)
+    return ended, EventRecord(_EVENT[status], now)
+
+
+def apply(record: ExecutionRecord, update: OperationUpdate, now: Timestamp) -> tuple[ExecutionRecord, EventRecord]:
+    """The execution after an EXECUTION update, and the event.
+
+    Raises:
+        RefusedUpdateError: Neither SUCCEED nor FAIL, or with what does not belong to it.
+    """
+    if update.action is OperationAction.SUCCEED and update.error is None:
+        return finish(record, now, ExecutionStatus.SUCCEEDED, result=update.payload)
+    if update.action is OperationAction.FAIL and update.payload is None:
+        return finish(record, now, ExecutionStatus.FAILED, error=update.error)
+    raise RefusedUpdateError("an EXECUTION ends with SUCCEED and no Error, or FAIL and no Payload", update)

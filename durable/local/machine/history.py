@@ -1,0 +1,100 @@
+"""History events as the API gives them, from what is kept of them.
+
+An event is kept without what its operation holds: an operation ends once, so the result or error it ended with is
+the one of its last event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..._wire import ErrorObject, EventType, Operation, Timestamp
+from ..._wire.events import (
+    DETAILS_FIELD,
+    EmptyDetails,
+    Event,
+    EventError,
+    EventInput,
+    EventResult,
+    ExecutionStartedDetails,
+    FailureDetails,
+    InvocationCompletedDetails,
+    ResultDetails,
+    RetryDetails,
+    StepFailedDetails,
+    StepSucceededDetails,
+    WaitStartedDetails,
+    WaitSucceededDetails,
+)
+from ..._wire.limits import MAX_DELAY_SECONDS
+from ..._wire.shapes import Shape
+from ...abc import EventRecord, ExecutionRecord
+
+
+def event_of(number: int, kept: EventRecord, record: ExecutionRecord, operations: Mapping[str, Operation]) -> Event:
+    """One event, whole.
+
+    Args:
+        number: Its EventId.
+        kept: What is kept of it.
+        record: The execution.
+        operations: The execution's operations by id.
+    """
+    operation = operations.get(kept.operation_id) if kept.operation_id is not None else None
+    details = {DETAILS_FIELD[kept.type]: _details(number, kept, record, operation)}
+    return Event(
+        event_type=kept.type,
+        event_id=number,
+        event_timestamp=kept.timestamp,
+        id=record.id if kept.operation_id is None else kept.operation_id,
+        parent_id=operation.parent_id if operation is not None else None,
+        name=operation.name if operation is not None else record.name,
+        sub_type=operation.sub_type if operation is not None else None,
+        **details,  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    )
+
+
+def _details(number: int, kept: EventRecord, record: ExecutionRecord, operation: Operation | None) -> Shape:  # noqa: C901, PLR0911 - one line a type
+    result = EventResult(payload=operation.result if operation is not None else record.result)
+    match kept.type:
+        case EventType.EXECUTION_STARTED:
+            return ExecutionStartedDetails(
+                input=EventInput(payload=record.input), execution_timeout=MAX_DELAY_SECONDS
+            )
+        case EventType.EXECUTION_SUCCEEDED | EventType.CONTEXT_SUCCEEDED:
+            return ResultDetails(result=result)
+        case EventType.EXECUTION_FAILED | EventType.EXECUTION_TIMED_OUT | EventType.EXECUTION_STOPPED:
+            return FailureDetails(error=EventError(payload=record.error))
+        case EventType.CONTEXT_FAILED:
+            return FailureDetails(error=EventError(payload=operation.error if operation is not None else None))
+        case EventType.WAIT_STARTED:
+            duration = kept.delay or 0
+            return WaitStartedDetails(
+                duration=duration, scheduled_end_timestamp=Timestamp(kept.timestamp + duration * 1000)
+            )
+        case EventType.WAIT_SUCCEEDED:
+            return WaitSucceededDetails()
+        case EventType.STEP_SUCCEEDED:
+            return StepSucceededDetails(result=result, retry_details=RetryDetails(current_attempt=kept.attempt))
+        case EventType.STEP_FAILED:
+            return StepFailedDetails(
+                error=EventError(payload=_step_error(kept, operation)),
+                retry_details=RetryDetails(current_attempt=kept.attempt, next_attempt_delay_seconds=kept.delay),
+            )
+        case EventType.INVOCATION_COMPLETED:
+            return InvocationCompletedDetails(
+                start_timestamp=kept.start or kept.timestamp,
+                end_timestamp=kept.timestamp,
+                request_id=f"{record.id}-{number}",
+                error=None if kept.error is None else EventError(payload=kept.error),
+            )
+        case EventType.WAIT_CANCELLED:
+            return FailureDetails()
+        case _:
+            return EmptyDetails()
+
+
+def _step_error(kept: EventRecord, operation: Operation | None) -> ErrorObject | None:
+    if kept.delay is not None or operation is None:
+        return kept.error
+    return operation.error

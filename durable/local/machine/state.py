@@ -1,0 +1,200 @@
+"""One execution: its operations, its timers, and what a call does to them.
+
+A call is worked out beside the state, as a `Transition`, and taken over only when the store has it: all or
+nothing, and never ahead of what is durable.
+
+What is checked here, as it concerns more than one operation (PROTOCOL section 5):
+
+ 1. At most 250 updates a call, and one EXECUTION update, last.
+ 2. One id twice in a call only as START and then the end of the same STEP or CONTEXT.
+ 3. A parent is a CONTEXT that exists, or was started earlier in the call.
+ 4. Type, subtype, name and parent of an id never change.
+ 5. Nothing is accepted under a finished context, or for a finished execution.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
+
+from ..._wire import (
+    ExecutionStatus,
+    Operation,
+    OperationAction,
+    OperationStatus,
+    OperationType,
+    OperationUpdate,
+    Timestamp,
+)
+from ..._wire.limits import MAX_UPDATES_PER_CALL
+from ...abc import Change, EventRecord, ExecutionRecord
+from . import context, execution, step, wait
+from .rules import RefusedUpdateError, check_same, check_shape
+
+_APPLY = {OperationType.STEP: step.apply, OperationType.WAIT: wait.apply, OperationType.CONTEXT: context.apply}
+_TWICE = (OperationType.STEP, OperationType.CONTEXT)
+_PENDING = {
+    OperationType.STEP: OperationStatus.PENDING,
+    OperationType.WAIT: OperationStatus.STARTED,
+    OperationType.CALLBACK: OperationStatus.STARTED,
+    OperationType.CHAINED_INVOKE: OperationStatus.STARTED,
+}
+
+
+class Transition:
+    """What one call or the passing of time would change; nothing has changed yet."""
+
+    __slots__ = ("events", "operations", "record")
+
+    def __init__(self) -> None:
+        self.record: ExecutionRecord | None = None
+        self.operations: dict[str, Operation] = {}
+        self.events: list[EventRecord] = []
+
+    def __bool__(self) -> bool:
+        return bool(self.operations or self.events or self.record)
+
+
+class ExecutionState:
+    """The state of one execution, as it is durable."""
+
+    __slots__ = ("_timers", "events", "operations", "record")
+
+    def __init__(self, record: ExecutionRecord, operations: Iterable[Operation] = (), events: int = 0) -> None:
+        self.record = record
+        # In the order of their first record, which is the order in which a function gets them.
+        self.operations = {operation.id: operation for operation in operations}
+        # How many events have been recorded: the number of the last one.
+        self.events = events
+        # When time changes which operation. An entry may be out of date: the operation itself knows better.
+        self._timers: list[tuple[Timestamp, str]] = []
+        self._set_timers(self.operations.values())
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the execution has ended."""
+        return self.record.status is not ExecutionStatus.RUNNING
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether PENDING is a legal answer: something is pending (PROTOCOL section 2)."""
+        return any(operation.status is _PENDING.get(operation.type) for operation in self.operations.values())
+
+    @property
+    def next_due(self) -> Timestamp | None:
+        """When time changes something next; `None` if it does not."""
+        while self._timers:
+            when, operation_id = self._timers[0]
+            if _due(self.operations[operation_id]) == when:
+                return when
+            heapq.heappop(self._timers)
+        return None
+
+    def advance(self, now: Timestamp, forward: Transition) -> None:
+        """Let time pass: what falls due by now changes."""
+        while True:
+            when = self.next_due
+            if when is None or when > now:
+                return
+            _, operation_id = heapq.heappop(self._timers)
+            operation = self.operations[operation_id]
+            if operation.type is OperationType.WAIT:
+                forward.operations[operation_id], event = wait.elapse(operation, now)
+                forward.events.append(event)
+            else:
+                forward.operations[operation_id] = step.elapse(operation)
+
+    def apply(self, updates: Sequence[OperationUpdate], now: Timestamp, forward: Transition) -> None:
+        """Work out what a call changes.
+
+        Raises:
+            RefusedUpdateError: A rule is broken; nothing of the call may be applied.
+        """
+        if len(updates) > MAX_UPDATES_PER_CALL:
+            raise RefusedUpdateError(f"a call has at most {MAX_UPDATES_PER_CALL} updates, this one {len(updates)}")
+        if self.is_over:
+            raise RefusedUpdateError(f"the execution is {self.record.status}")
+        changed = forward.operations
+        in_call: dict[str, OperationAction | None] = {}
+        for update in updates:
+            check_shape(update)
+            if forward.record is not None:
+                raise RefusedUpdateError("an EXECUTION update is the last one of its call", update)
+            if update.type is OperationType.EXECUTION:
+                forward.record, event = execution.apply(self.record, update, now)
+                forward.events.append(event)
+                continue
+            apply = _APPLY.get(update.type)
+            if apply is None:
+                raise RefusedUpdateError(f"operations of type {update.type} are not supported here", update)
+            self._check_twice(update, in_call)
+            self._check_parents(update, changed)
+            known = changed.get(update.id) or self.operations.get(update.id)
+            if known is not None:
+                check_same(known, update)
+            changed[update.id], event = apply(known, update, now)
+            forward.events.append(event)
+
+    def change(self, forward: Transition) -> Change:
+        """What the store has to keep of it."""
+        return Change(
+            execution=forward.record,
+            operations=tuple(forward.operations.values()),
+            first_event=self.events + 1,
+            events=forward.events,
+        )
+
+    def take_over(self, forward: Transition) -> None:
+        """Go forward: the store has it."""
+        self.operations.update(forward.operations)
+        self.events += len(forward.events)
+        if forward.record is not None:
+            self.record = forward.record
+        self._set_timers(forward.operations.values())
+
+    def visible(self) -> Iterator[Operation]:
+        """What a function gets: all but the children of contexts that have ended without ReplayChildren."""
+        hidden: set[str] = set()
+        for operation in self.operations.values():
+            if operation.parent_id in hidden:
+                hidden.add(operation.id)
+                continue
+            if operation.type is OperationType.CONTEXT and operation.is_final:
+                details = operation.context_details
+                if details is None or not details.replay_children:
+                    hidden.add(operation.id)
+            yield operation
+
+    @staticmethod
+    def _check_twice(update: OperationUpdate, in_call: dict[str, OperationAction | None]) -> None:
+        before = in_call.get(update.id)
+        if before is None:
+            in_call[update.id] = update.action
+        elif (
+            before is OperationAction.START and update.action is not OperationAction.START and update.type in _TWICE
+        ):
+            in_call[update.id] = OperationAction.CANCEL  # a third time is one too many
+        else:
+            raise RefusedUpdateError("an id is twice in a call only as START and end of a STEP or CONTEXT", update)
+
+    def _check_parents(self, update: OperationUpdate, changed: dict[str, Operation]) -> None:
+        parent_id = update.parent_id
+        while parent_id is not None:
+            parent = changed.get(parent_id) or self.operations.get(parent_id)
+            if parent is None or parent.type is not OperationType.CONTEXT:
+                raise RefusedUpdateError(f"the parent {parent_id} is not a CONTEXT that has been started", update)
+            if parent.is_final:
+                raise RefusedUpdateError(f"the parent {parent_id} is {parent.status}", update)
+            parent_id = parent.parent_id
+
+    def _set_timers(self, operations: Iterable[Operation]) -> None:
+        for operation in operations:
+            when = _due(operation)
+            if when is not None:
+                heapq.heappush(self._timers, (when, operation.id))
+
+
+def _due(operation: Operation) -> Timestamp | None:
+    if operation.type is OperationType.WAIT:
+        return wait.due(operation)
+    return step.due(operation) if operation.type is OperationType.STEP else None

@@ -1,0 +1,302 @@
+"""The service, in process: executions, tokens, and what an invocation begins and ends with.
+
+Whatever is answered has been committed to the store before. The state in memory goes forward only after the
+commit; if that fails, or whoever waited for it was cancelled, the state is dropped and read again from the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import anyio
+import msgspec
+
+from .._wire import (
+    ErrorObject,
+    EventType,
+    ExecutionStatus,
+    InvocationInput,
+    InvocationOutput,
+    InvocationStatus,
+    Operation,
+    OperationUpdate,
+    Timestamp,
+)
+from .._wire.calls import (
+    CheckpointDurableExecutionResponse,
+    CheckpointUpdatedExecutionState,
+    GetDurableExecutionStateResponse,
+)
+from .._wire.invocation import InitialExecutionState
+from .._wire.limits import MAX_STATE_PAGE
+from ..abc import Change, Clock, EventRecord, ExecutionRecord, ServiceClient, Store
+from ..exceptions import ExecutionNotFoundError, StaleTokenError
+from .machine import execution
+from .machine.rules import RefusedUpdateError
+from .machine.state import ExecutionState, Transition
+from .tokens import Token
+
+
+class _Live:
+    """An execution that is in memory."""
+
+    __slots__ = ("answer", "answered", "began", "call", "lock", "state", "valid")
+
+    def __init__(self, state: ExecutionState) -> None:
+        self.state = state
+        self.lock = anyio.Lock(fast_acquire=True)
+        # Of the current invocation: the number of the call that its token is good for.
+        self.call = 0
+        # The ClientToken of the last call, and what was answered.
+        self.answered: str | None = None
+        self.answer: CheckpointDurableExecutionResponse | None = None
+        self.began = Timestamp(0)
+        # False once memory may differ from the store: whoever finds it so reads the store again.
+        self.valid = True
+
+
+class LocalService(ServiceClient):
+    """The durable execution service over a store.
+
+    Args:
+        store: Where executions are kept.
+        clock: What time it is.
+        page_size: How many operations go into an invocation's event, and into a page of the state.
+    """
+
+    def __init__(self, store: Store, clock: Clock, *, page_size: int = MAX_STATE_PAGE) -> None:
+        self._store = store
+        self._clock = clock
+        self._page_size = page_size
+        self._live: dict[str, _Live] = {}
+        # Set and replaced whenever an execution has new events; one for all who follow it.
+        self._news: dict[str, anyio.Event] = {}
+
+    # --- What a function calls -------------------------------------------------------------------------------
+
+    async def checkpoint(
+        self, arn: str, token: str, updates: Sequence[OperationUpdate], client_token: str
+    ) -> CheckpointDurableExecutionResponse:
+        """Record updates, all or none, in order (see `ServiceClient.checkpoint`)."""
+        wanted = Token.decode(token)
+        # The hot path: acquired and released by hand, a context manager's own frames cost as much as a step.
+        live = await self._acquire(wanted.execution_id, arn)
+        try:
+            return await self._checkpoint(live, wanted, updates, client_token)
+        finally:
+            live.lock.release()
+
+    async def get_state(
+        self, arn: str, token: str, marker: str, max_items: int
+    ) -> GetDurableExecutionStateResponse:
+        """One page of the execution's operations (see `ServiceClient.get_state`)."""
+        wanted = Token.decode(token)
+        async with self._held(wanted.execution_id, arn) as live:
+            self._check_token(live, wanted)
+            if not 1 <= max_items <= MAX_STATE_PAGE:
+                raise RefusedUpdateError(f"MaxItems is 1 to {MAX_STATE_PAGE}")
+            try:
+                begin = int(marker or "0")
+            except ValueError as error:
+                raise RefusedUpdateError("the Marker is none of this service's") from error
+            page, next_marker = self._page(live.state, begin, max_items)
+            return GetDurableExecutionStateResponse(operations=page, next_marker=next_marker)
+
+    # --- What the engine calls -------------------------------------------------------------------------------
+
+    async def create(self, record: ExecutionRecord) -> None:
+        """Start an execution: it exists when this returns.
+
+        Raises:
+            ExecutionExistsError: Its name is taken.
+        """
+        events = [EventRecord(EventType.EXECUTION_STARTED, record.start_timestamp)]
+        await self._store.create(Change(execution=record, events=events))
+        self._live[record.id] = _Live(ExecutionState(record, (), len(events)))
+        self._tell(record.id)
+
+    async def record(self, execution_id: str) -> ExecutionRecord:
+        """The execution as it stands.
+
+        Raises:
+            ExecutionNotFoundError: There is none.
+        """
+        async with self._held(execution_id) as live:
+            return live.state.record
+
+    async def begin_invocation(self, execution_id: str) -> InvocationInput:
+        """The event of the next invocation. Every token given out before is stale from now on."""
+        async with self._held(execution_id) as live:
+            state = live.state
+            now = self._clock.now()
+            forward = Transition()
+            state.advance(now, forward)
+            record = state.record
+            forward.record = msgspec.structs.replace(record, invocations=record.invocations + 1)
+            await self._commit(live, forward)
+            live.call = 0
+            live.answered = live.answer = None
+            live.began = now
+            token = Token(execution_id, forward.record.invocations, 0)
+            page, marker = self._page(state, 0, self._page_size)
+            return InvocationInput(
+                durable_execution_arn=record.arn,
+                checkpoint_token=token.encode(),
+                initial_execution_state=InitialExecutionState(operations=page, next_marker=marker),
+                updated_operation_ids=tuple(forward.operations) or None,
+            )
+
+    async def end_invocation(
+        self, execution_id: str, outcome: InvocationOutput | ErrorObject, *, accept_idle: bool = True
+    ) -> bool:
+        """Take an invocation's answer, or the error it raised instead.
+
+        Args:
+            execution_id: The execution.
+            outcome: What it answered, or what it raised.
+            accept_idle: Whether PENDING without anything pending is let pass, for another try.
+
+        Returns:
+            Whether the execution is over or waits for something that is recorded: the answer made sense.
+        """
+        async with self._held(execution_id) as live:
+            state = live.state
+            now = self._clock.now()
+            raised = outcome if isinstance(outcome, ErrorObject) else None
+            forward = Transition()
+            forward.events.append(EventRecord(EventType.INVOCATION_COMPLETED, now, error=raised, start=live.began))
+            # PENDING is judged before time passes: what the invocation parked on may have fallen due by now.
+            makes_sense = raised is None
+            state.advance(now, forward)
+            if isinstance(outcome, InvocationOutput) and not state.is_over:
+                makes_sense = outcome.status is not InvocationStatus.PENDING or state.is_waiting
+                self._finish(state, outcome, makes_sense or accept_idle, now, forward)
+            await self._commit(live, forward)
+            return makes_sense
+
+    async def events(self, execution_id: str, after: int = 0) -> Sequence[tuple[int, EventRecord]]:
+        """What has happened, after the event of that number."""
+        return await self._store.events(execution_id, after)
+
+    async def operations(self, execution_id: str) -> Sequence[Operation]:
+        """All operations of an execution."""
+        async with self._held(execution_id) as live:
+            return list(live.state.operations.values())
+
+    async def next_due(self, execution_id: str) -> Timestamp | None:
+        """When something falls due by itself."""
+        async with self._held(execution_id) as live:
+            return live.state.next_due
+
+    def news(self, execution_id: str) -> anyio.Event:
+        """Set when there are events after those that have been recorded by now."""
+        return self._news.setdefault(execution_id, anyio.Event())
+
+    def forget(self, execution_id: str) -> None:
+        """Let go of an execution's state in memory; it is read again when it is asked for."""
+        live = self._live.get(execution_id)
+        if live is not None and live.lock.statistics().tasks_waiting == 0 and not live.lock.locked():
+            live.valid = False
+            del self._live[execution_id]
+
+    # --- Inside ----------------------------------------------------------------------------------------------
+
+    async def _checkpoint(
+        self, live: _Live, wanted: Token, updates: Sequence[OperationUpdate], client_token: str
+    ) -> CheckpointDurableExecutionResponse:
+        if live.answered == client_token and live.answer is not None and wanted.call == live.call - 1:
+            return live.answer
+        self._check_token(live, wanted)
+        state = live.state
+        now = self._clock.now()
+        forward = Transition()
+        state.advance(now, forward)
+        if updates:
+            state.apply(updates, now, forward)
+        if forward:
+            await self._commit(live, forward)
+        live.call += 1
+        over = forward.record is not None
+        live.answered = client_token
+        live.answer = CheckpointDurableExecutionResponse(
+            checkpoint_token=None if over else wanted._replace(call=live.call).encode(),
+            new_execution_state=CheckpointUpdatedExecutionState(operations=tuple(forward.operations.values())),
+        )
+        return live.answer
+
+    @asynccontextmanager
+    async def _held(self, execution_id: str, arn: str | None = None) -> AsyncIterator[_Live]:
+        """The execution, to oneself."""
+        live = await self._acquire(execution_id, arn)
+        try:
+            yield live
+        finally:
+            live.lock.release()
+
+    async def _acquire(self, execution_id: str, arn: str | None = None) -> _Live:
+        while True:
+            live = self._live.get(execution_id) or await self._load(execution_id)
+            await live.lock.acquire()
+            if live.valid and (arn is None or live.state.record.arn == arn):
+                return live
+            live.lock.release()
+            if live.valid:
+                raise StaleTokenError("Invalid checkpoint token: it is another execution's")
+
+    async def _load(self, execution_id: str) -> _Live:
+        loaded = await self._store.load(execution_id)
+        if loaded is None:
+            raise ExecutionNotFoundError(execution_id)
+        record, operations, events = loaded
+        # Somebody else may have been faster.
+        return self._live.setdefault(execution_id, _Live(ExecutionState(record, operations, events)))
+
+    async def _commit(self, live: _Live, forward: Transition) -> None:
+        execution_id = live.state.record.id
+        committed = False
+        try:
+            await self._store.commit(execution_id, live.state.change(forward))
+            committed = True
+        finally:
+            if not committed:
+                live.valid = False
+                self._live.pop(execution_id, None)
+        live.state.take_over(forward)
+        self._tell(execution_id)
+
+    def _tell(self, execution_id: str) -> None:
+        news = self._news.pop(execution_id, None)
+        if news is not None:
+            news.set()
+
+    @staticmethod
+    def _check_token(live: _Live, wanted: Token) -> None:
+        if wanted.invocation != live.state.record.invocations:
+            raise StaleTokenError("Invalid checkpoint token: another invocation has begun")
+        if wanted.call != live.call:
+            raise StaleTokenError("Invalid checkpoint token: it has been used")
+
+    def _page(self, state: ExecutionState, begin: int, size: int) -> tuple[tuple[Operation, ...], str | None]:
+        everything = [execution.operation_of(state.record), *state.visible()]
+        end = begin + size
+        return tuple(everything[begin:end]), str(end) if end < len(everything) else None
+
+    @staticmethod
+    def _finish(
+        state: ExecutionState, outcome: InvocationOutput, let_pass: bool, now: Timestamp, forward: Transition
+    ) -> None:
+        if outcome.status is InvocationStatus.SUCCEEDED:
+            end = execution.finish(state.record, now, ExecutionStatus.SUCCEEDED, result=outcome.result)
+        elif outcome.status is InvocationStatus.FAILED:
+            end = execution.finish(state.record, now, ExecutionStatus.FAILED, error=outcome.error)
+        elif let_pass:
+            return
+        else:
+            error = ErrorObject(
+                error_type="InvalidPendingAnswer",
+                error_message="the function answered PENDING although nothing is pending",
+            )
+            end = execution.finish(state.record, now, ExecutionStatus.FAILED, error=error)
+        forward.record, event = end
+        forward.events.append(event)

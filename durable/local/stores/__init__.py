@@ -1,0 +1,1 @@
+"""Where executions are kept: in memory, or in an SQLite file."""

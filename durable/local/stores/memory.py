@@ -1,0 +1,67 @@
+"""In memory: for tests, and for executions that need not outlive their process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..._wire import ExecutionStatus, Operation
+from ...abc import Change, EventRecord, ExecutionRecord, Store
+from ...exceptions import ExecutionExistsError, StoreError
+
+
+class _Kept:
+    __slots__ = ("events", "operations", "record")
+
+    def __init__(self, record: ExecutionRecord) -> None:
+        self.record = record
+        self.operations: dict[str, Operation] = {}
+        self.events: list[EventRecord] = []
+
+
+class MemoryStore(Store):
+    """A store without a file. Several engines may use it one after another: that is how tests restart one."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, _Kept] = {}
+        self._ids: dict[str, str] = {}
+
+    async def create(self, change: Change) -> None:
+        """Add an execution."""
+        record = change.execution
+        if record is None:
+            raise StoreError("an execution is created with its record")
+        if record.name in self._ids:
+            raise ExecutionExistsError(record.name, "another id")
+        self._ids[record.name] = record.id
+        self._kept[record.id] = _Kept(record)
+        await self.commit(record.id, change)
+
+    async def commit(self, execution_id: str, change: Change) -> None:
+        """Apply a change."""
+        kept = self._kept[execution_id]
+        if change.execution is not None:
+            kept.record = change.execution
+        for operation in change.operations:
+            kept.operations[operation.id] = operation
+        kept.events.extend(change.events)
+
+    async def find(self, name: str) -> ExecutionRecord | None:
+        """The execution of this name."""
+        execution_id = self._ids.get(name)
+        return None if execution_id is None else self._kept[execution_id].record
+
+    async def executions(self, status: ExecutionStatus | None = None) -> Sequence[ExecutionRecord]:
+        """All executions, or those of one status."""
+        return [kept.record for kept in self._kept.values() if status is None or kept.record.status is status]
+
+    async def load(self, execution_id: str) -> tuple[ExecutionRecord, Sequence[Operation], int] | None:
+        """An execution, its operations, and the number of its last event."""
+        kept = self._kept.get(execution_id)
+        return None if kept is None else (kept.record, list(kept.operations.values()), len(kept.events))
+
+    async def events(self, execution_id: str, after: int = 0) -> Sequence[tuple[int, EventRecord]]:
+        """An execution's history."""
+        return list(enumerate(self._kept[execution_id].events[after:], after + 1))
+
+    async def aclose(self) -> None:
+        """Nothing to let go of; what is kept stays as long as the store itself."""
