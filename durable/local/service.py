@@ -41,19 +41,30 @@ from .tokens import Token
 class _Live:
     """An execution that is in memory."""
 
-    __slots__ = ("answer", "answered", "began", "call", "lock", "state", "valid")
+    __slots__ = ("answer", "answered", "began", "call", "held", "last_token", "released", "state", "token")
 
     def __init__(self, state: ExecutionState) -> None:
         self.state = state
-        self.lock = anyio.Lock(fast_acquire=True)
-        # Of the current invocation: the number of the call that its token is good for.
+        # Whether somebody has it to himself, and what to tell those who wait for it. One flag and not a lock: a
+        # call to the service is mostly this.
+        self.held = False
+        self.released: anyio.Event | None = None
+        # The only token that is good now, and the number of the call it is good for.
+        self.token = ""
         self.call = 0
+        # The token before, for a repeat of the last call.
+        self.last_token = ""
         # The ClientToken of the last call, and what was answered.
         self.answered: str | None = None
         self.answer: CheckpointDurableExecutionResponse | None = None
         self.began = Timestamp(0)
-        # False once memory may differ from the store: whoever finds it so reads the store again.
-        self.valid = True
+
+    def release(self) -> None:
+        """Let the next one have it."""
+        self.held = False
+        if self.released is not None:
+            self.released.set()
+            self.released = None
 
 
 class LocalService(ServiceClient):
@@ -79,21 +90,19 @@ class LocalService(ServiceClient):
         self, arn: str, token: str, updates: Sequence[OperationUpdate], client_token: str
     ) -> CheckpointDurableExecutionResponse:
         """Record updates, all or none, in order (see `ServiceClient.checkpoint`)."""
-        wanted = Token.decode(token)
-        # The hot path: acquired and released by hand, a context manager's own frames cost as much as a step.
-        live = await self._acquire(wanted.execution_id, arn)
+        # The hot path: acquired and released by hand, as a context manager's own frames cost as much as a step.
+        live = await self._acquire(arn.rpartition("/")[2], arn)
         try:
-            return await self._checkpoint(live, wanted, updates, client_token)
+            return await self._checkpoint(live, token, updates, client_token)
         finally:
-            live.lock.release()
+            live.release()
 
     async def get_state(
         self, arn: str, token: str, marker: str, max_items: int
     ) -> GetDurableExecutionStateResponse:
         """One page of the execution's operations (see `ServiceClient.get_state`)."""
-        wanted = Token.decode(token)
-        async with self._held(wanted.execution_id, arn) as live:
-            self._check_token(live, wanted)
+        async with self._held(arn.rpartition("/")[2], arn) as live:
+            self._check_token(live, token)
             if not 1 <= max_items <= MAX_STATE_PAGE:
                 raise RefusedUpdateError(f"MaxItems is 1 to {MAX_STATE_PAGE}")
             try:
@@ -136,13 +145,13 @@ class LocalService(ServiceClient):
             forward.record = msgspec.structs.replace(record, invocations=record.invocations + 1)
             await self._commit(live, forward)
             live.call = 0
+            live.token = Token(execution_id, forward.record.invocations, 0).encode()
             live.answered = live.answer = None
             live.began = now
-            token = Token(execution_id, forward.record.invocations, 0)
             page, marker = self._page(state, 0, self._page_size)
             return InvocationInput(
                 durable_execution_arn=record.arn,
-                checkpoint_token=token.encode(),
+                checkpoint_token=live.token,
                 initial_execution_state=InitialExecutionState(operations=page, next_marker=marker),
                 updated_operation_ids=tuple(forward.operations) or None,
             )
@@ -171,7 +180,7 @@ class LocalService(ServiceClient):
             state.advance(now, forward)
             if isinstance(outcome, InvocationOutput) and not state.is_over:
                 makes_sense = outcome.status is not InvocationStatus.PENDING or state.is_waiting
-                self._finish(state, outcome, makes_sense or accept_idle, now, forward)
+                self._finish(state, outcome, now, forward, let_pass=makes_sense or accept_idle)
             await self._commit(live, forward)
             return makes_sense
 
@@ -196,18 +205,17 @@ class LocalService(ServiceClient):
     def forget(self, execution_id: str) -> None:
         """Let go of an execution's state in memory; it is read again when it is asked for."""
         live = self._live.get(execution_id)
-        if live is not None and live.lock.statistics().tasks_waiting == 0 and not live.lock.locked():
-            live.valid = False
+        if live is not None and not live.held:
             del self._live[execution_id]
 
     # --- Inside ----------------------------------------------------------------------------------------------
 
     async def _checkpoint(
-        self, live: _Live, wanted: Token, updates: Sequence[OperationUpdate], client_token: str
+        self, live: _Live, token: str, updates: Sequence[OperationUpdate], client_token: str
     ) -> CheckpointDurableExecutionResponse:
-        if live.answered == client_token and live.answer is not None and wanted.call == live.call - 1:
+        if live.answered == client_token and live.answer is not None and token == live.last_token:
             return live.answer
-        self._check_token(live, wanted)
+        self._check_token(live, token)
         state = live.state
         now = self._clock.now()
         forward = Transition()
@@ -217,10 +225,11 @@ class LocalService(ServiceClient):
         if forward:
             await self._commit(live, forward)
         live.call += 1
-        over = forward.record is not None
+        live.last_token = token
+        live.token = Token(state.record.id, state.record.invocations, live.call).encode()
         live.answered = client_token
         live.answer = CheckpointDurableExecutionResponse(
-            checkpoint_token=None if over else wanted._replace(call=live.call).encode(),
+            checkpoint_token=None if state.is_over else live.token,
             new_execution_state=CheckpointUpdatedExecutionState(operations=tuple(forward.operations.values())),
         )
         return live.answer
@@ -232,17 +241,19 @@ class LocalService(ServiceClient):
         try:
             yield live
         finally:
-            live.lock.release()
+            live.release()
 
     async def _acquire(self, execution_id: str, arn: str | None = None) -> _Live:
         while True:
             live = self._live.get(execution_id) or await self._load(execution_id)
-            await live.lock.acquire()
-            if live.valid and (arn is None or live.state.record.arn == arn):
+            if live.held:
+                live.released = live.released or anyio.Event()
+                await live.released.wait()
+                continue
+            if arn is None or live.state.record.arn == arn:
+                live.held = True
                 return live
-            live.lock.release()
-            if live.valid:
-                raise StaleTokenError("Invalid checkpoint token: it is another execution's")
+            raise StaleTokenError("Invalid checkpoint token: it is another execution's")
 
     async def _load(self, execution_id: str) -> _Live:
         loaded = await self._store.load(execution_id)
@@ -260,7 +271,6 @@ class LocalService(ServiceClient):
             committed = True
         finally:
             if not committed:
-                live.valid = False
                 self._live.pop(execution_id, None)
         live.state.take_over(forward)
         self._tell(execution_id)
@@ -271,11 +281,13 @@ class LocalService(ServiceClient):
             news.set()
 
     @staticmethod
-    def _check_token(live: _Live, wanted: Token) -> None:
+    def _check_token(live: _Live, token: str) -> None:
+        if token == live.token:
+            return
+        wanted = Token.decode(token)
         if wanted.invocation != live.state.record.invocations:
             raise StaleTokenError("Invalid checkpoint token: another invocation has begun")
-        if wanted.call != live.call:
-            raise StaleTokenError("Invalid checkpoint token: it has been used")
+        raise StaleTokenError("Invalid checkpoint token: it has been used")
 
     def _page(self, state: ExecutionState, begin: int, size: int) -> tuple[tuple[Operation, ...], str | None]:
         everything = [execution.operation_of(state.record), *state.visible()]
@@ -284,7 +296,7 @@ class LocalService(ServiceClient):
 
     @staticmethod
     def _finish(
-        state: ExecutionState, outcome: InvocationOutput, let_pass: bool, now: Timestamp, forward: Transition
+        state: ExecutionState, outcome: InvocationOutput, now: Timestamp, forward: Transition, *, let_pass: bool
     ) -> None:
         if outcome.status is InvocationStatus.SUCCEEDED:
             end = execution.finish(state.record, now, ExecutionStatus.SUCCEEDED, result=outcome.result)

@@ -131,7 +131,7 @@ async def test_turning_the_cancellation_into_an_error_does_not_fail_the_executio
 @pytest.mark.parametrize("operation", ["step", "wait", "child", "saga"])
 async def test_a_durable_operation_under_a_shield_while_suspending_is_loud(operation):
     """It neither hangs nor records."""
-    seen = []
+    seen: list[str] = []
 
     async def subflow(ctx: DurableContext) -> None: ...
 
