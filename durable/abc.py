@@ -121,16 +121,34 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     """What becomes different, all at once or not at all.
 
     Attributes:
+        number: Which change of the execution it is, from 1 without gaps.
         execution: The execution, if it changed itself.
         operations: Each changed operation, whole.
         first_event: The number of the first of `events`, from 1 without gaps.
         events: What happened, in order.
     """
 
+    number: int = 1
     execution: ExecutionRecord | None = None
     operations: Sequence[Operation] = ()
     first_event: int = 1
     events: Sequence[EventRecord] = ()
+
+
+class Loaded(msgspec.Struct, frozen=True, kw_only=True):
+    """An execution as it was committed.
+
+    Attributes:
+        execution: The execution.
+        operations: Its operations, in the order of their first record.
+        events: How many events it has.
+        changes: How many changes it has had.
+    """
+
+    execution: ExecutionRecord
+    operations: Sequence[Operation]
+    events: int
+    changes: int
 
 
 class Store(ABC):
@@ -162,8 +180,8 @@ class Store(ABC):
         """All executions, or those of one status; oldest first."""
 
     @abstractmethod
-    async def load(self, execution_id: str) -> tuple[ExecutionRecord, Sequence[Operation], int] | None:
-        """An execution, its operations in the order of their first record, and the number of its last event."""
+    async def load(self, execution_id: str) -> Loaded | None:
+        """An execution with its operations, in the order of their first record."""
 
     @abstractmethod
     async def events(self, execution_id: str, after: int = 0) -> Sequence[tuple[int, EventRecord]]:

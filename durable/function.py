@@ -66,6 +66,17 @@ class DurableFunction(Generic[InputT, ResultT]):
         converter.decode(payload, what)
         return payload
 
+    def is_same_input(self, one: str | None, other: str | None) -> bool:
+        """Whether two inputs, as JSON text, are equal by the function's annotation."""
+        if one == other:
+            return True
+        converter = self._input_converter()
+        what = f"the input of {self.name}"
+        try:
+            return bool(converter.decode(one, what) == converter.decode(other, what))
+        except SerializationError:
+            return False
+
     def decode_result(self, payload: str | None) -> ResultT:
         """A result from JSON text, by the function's return annotation.
 

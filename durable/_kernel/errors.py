@@ -145,7 +145,7 @@ def _arguments(error: BaseException) -> tuple[Any, ...]:
     except Exception:  # noqa: BLE001 - a foreign __reduce__ may raise anything
         return error.args
     if isinstance(reduced, tuple) and reduced[0] is type(error) and isinstance(reduced[1], tuple):
-        return cast("tuple[Any, ...]", reduced[1])
+        return reduced[1]  # pyright: ignore[reportUnknownVariableType]
     return error.args
 
 

@@ -7,7 +7,7 @@ the path of what is wrong.
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -23,7 +23,6 @@ from .calls import (
     StopDurableExecutionRequest,
     StopDurableExecutionResponse,
 )
-from .events import Event
 from .invocation import InvocationInput, InvocationOutput
 from .operations import Operation
 from .timestamps import Timestamp
@@ -71,7 +70,7 @@ class Codec(Generic[T]):
 
     __slots__ = ("_decoder", "_encoder", "_hook", "_shape")
 
-    def __init__(self, shape: type[T], unit: str) -> None:
+    def __init__(self, shape: type[T], unit: Literal["event", "api"]) -> None:
         self._shape = shape
         self._hook = _DECODE_HOOK[unit]
         self._encoder = _ENCODER[unit]
@@ -118,5 +117,4 @@ STOP_RESPONSE = Codec(StopDurableExecutionResponse, "api")
 CALLBACK_FAILURE_REQUEST = Codec(SendDurableExecutionCallbackFailureRequest, "api")
 
 STORED_OPERATION = Codec(Operation, "event")
-STORED_EVENT = Codec(Event, "event")
-"""One operation, one event, as a store keeps them: milliseconds, exact."""
+"""One operation as a store keeps it: milliseconds, exact."""

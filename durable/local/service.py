@@ -28,11 +28,13 @@ from .._wire.calls import (
     CheckpointUpdatedExecutionState,
     GetDurableExecutionStateResponse,
 )
+from .._wire.events import Event
 from .._wire.invocation import InitialExecutionState
 from .._wire.limits import MAX_STATE_PAGE
-from ..abc import Change, Clock, EventRecord, ExecutionRecord, ServiceClient, Store
+from ..abc import Change, Clock, EventRecord, ExecutionRecord, Loaded, ServiceClient, Store
 from ..exceptions import ExecutionNotFoundError, StaleTokenError
 from .machine import execution
+from .machine.history import event_of
 from .machine.rules import RefusedUpdateError
 from .machine.state import ExecutionState, Transition
 from .tokens import Token
@@ -122,8 +124,9 @@ class LocalService(ServiceClient):
         """
         events = [EventRecord(EventType.EXECUTION_STARTED, record.start_timestamp)]
         await self._store.create(Change(execution=record, events=events))
-        self._live[record.id] = _Live(ExecutionState(record, (), len(events)))
-        self._tell(record.id)
+        loaded = Loaded(execution=record, operations=(), events=len(events), changes=1)
+        self._live[record.id] = _Live(ExecutionState(loaded))
+        self.tell(record.id)
 
     async def record(self, execution_id: str) -> ExecutionRecord:
         """The execution as it stands.
@@ -184,14 +187,12 @@ class LocalService(ServiceClient):
             await self._commit(live, forward)
             return makes_sense
 
-    async def events(self, execution_id: str, after: int = 0) -> Sequence[tuple[int, EventRecord]]:
+    async def history(self, execution_id: str, after: int = 0) -> Sequence[Event]:
         """What has happened, after the event of that number."""
-        return await self._store.events(execution_id, after)
-
-    async def operations(self, execution_id: str) -> Sequence[Operation]:
-        """All operations of an execution."""
+        kept = await self._store.events(execution_id, after)
         async with self._held(execution_id) as live:
-            return list(live.state.operations.values())
+            state = live.state
+            return [event_of(number, event, state.record, state.operations) for number, event in kept]
 
     async def next_due(self, execution_id: str) -> Timestamp | None:
         """When something falls due by itself."""
@@ -201,6 +202,12 @@ class LocalService(ServiceClient):
     def news(self, execution_id: str) -> anyio.Event:
         """Set when there are events after those that have been recorded by now."""
         return self._news.setdefault(execution_id, anyio.Event())
+
+    def tell(self, execution_id: str) -> None:
+        """Wake all who wait for news of an execution."""
+        news = self._news.pop(execution_id, None)
+        if news is not None:
+            news.set()
 
     def forget(self, execution_id: str) -> None:
         """Let go of an execution's state in memory; it is read again when it is asked for."""
@@ -259,9 +266,8 @@ class LocalService(ServiceClient):
         loaded = await self._store.load(execution_id)
         if loaded is None:
             raise ExecutionNotFoundError(execution_id)
-        record, operations, events = loaded
         # Somebody else may have been faster.
-        return self._live.setdefault(execution_id, _Live(ExecutionState(record, operations, events)))
+        return self._live.setdefault(execution_id, _Live(ExecutionState(loaded)))
 
     async def _commit(self, live: _Live, forward: Transition) -> None:
         execution_id = live.state.record.id
@@ -273,12 +279,7 @@ class LocalService(ServiceClient):
             if not committed:
                 self._live.pop(execution_id, None)
         live.state.take_over(forward)
-        self._tell(execution_id)
-
-    def _tell(self, execution_id: str) -> None:
-        news = self._news.pop(execution_id, None)
-        if news is not None:
-            news.set()
+        self.tell(execution_id)
 
     @staticmethod
     def _check_token(live: _Live, token: str) -> None:

@@ -27,7 +27,7 @@ from ..._wire import (
     Timestamp,
 )
 from ..._wire.limits import MAX_UPDATES_PER_CALL
-from ...abc import Change, EventRecord, ExecutionRecord
+from ...abc import Change, EventRecord, ExecutionRecord, Loaded
 from . import context, execution, step, wait
 from .rules import RefusedUpdateError, check_same, check_shape
 
@@ -58,14 +58,15 @@ class Transition:
 class ExecutionState:
     """The state of one execution, as it is durable."""
 
-    __slots__ = ("_timers", "events", "operations", "record")
+    __slots__ = ("_changes", "_events", "_timers", "operations", "record")
 
-    def __init__(self, record: ExecutionRecord, operations: Iterable[Operation] = (), events: int = 0) -> None:
-        self.record = record
+    def __init__(self, loaded: Loaded) -> None:
+        self.record = loaded.execution
         # In the order of their first record, which is the order in which a function gets them.
-        self.operations = {operation.id: operation for operation in operations}
-        # How many events have been recorded: the number of the last one.
-        self.events = events
+        self.operations = {operation.id: operation for operation in loaded.operations}
+        # How many events and changes have been recorded: the numbers of the last ones.
+        self._events = loaded.events
+        self._changes = loaded.changes
         # When time changes which operation. An entry may be out of date: the operation itself knows better.
         self._timers: list[tuple[Timestamp, str]] = []
         self._set_timers(self.operations.values())
@@ -138,16 +139,18 @@ class ExecutionState:
     def change(self, forward: Transition) -> Change:
         """What the store has to keep of it."""
         return Change(
+            number=self._changes + 1,
             execution=forward.record,
             operations=tuple(forward.operations.values()),
-            first_event=self.events + 1,
+            first_event=self._events + 1,
             events=forward.events,
         )
 
     def take_over(self, forward: Transition) -> None:
         """Go forward: the store has it."""
         self.operations.update(forward.operations)
-        self.events += len(forward.events)
+        self._events += len(forward.events)
+        self._changes += 1
         if forward.record is not None:
             self.record = forward.record
         self._set_timers(forward.operations.values())

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..._wire import ExecutionStatus, Operation
-from ...abc import Change, EventRecord, ExecutionRecord, Store
+from ...abc import Change, EventRecord, ExecutionRecord, Loaded, Store
 from ...exceptions import ExecutionExistsError, StoreError
 
 
 class _Kept:
-    __slots__ = ("events", "operations", "record")
+    __slots__ = ("changes", "events", "operations", "record")
 
     def __init__(self, record: ExecutionRecord) -> None:
         self.record = record
         self.operations: dict[str, Operation] = {}
         self.events: list[EventRecord] = []
+        self.changes = 0
 
 
 class MemoryStore(Store):
@@ -39,6 +40,7 @@ class MemoryStore(Store):
     async def commit(self, execution_id: str, change: Change) -> None:
         """Apply a change."""
         kept = self._kept[execution_id]
+        kept.changes += 1
         if change.execution is not None:
             kept.record = change.execution
         for operation in change.operations:
@@ -54,10 +56,17 @@ class MemoryStore(Store):
         """All executions, or those of one status."""
         return [kept.record for kept in self._kept.values() if status is None or kept.record.status is status]
 
-    async def load(self, execution_id: str) -> tuple[ExecutionRecord, Sequence[Operation], int] | None:
-        """An execution, its operations, and the number of its last event."""
+    async def load(self, execution_id: str) -> Loaded | None:
+        """An execution with its operations."""
         kept = self._kept.get(execution_id)
-        return None if kept is None else (kept.record, list(kept.operations.values()), len(kept.events))
+        if kept is None:
+            return None
+        return Loaded(
+            execution=kept.record,
+            operations=list(kept.operations.values()),
+            events=len(kept.events),
+            changes=kept.changes,
+        )
 
     async def events(self, execution_id: str, after: int = 0) -> Sequence[tuple[int, EventRecord]]:
         """An execution's history."""

@@ -1,0 +1,115 @@
+"""`MODULE_OR_FILE:FUNCTION`: how an execution remembers which function it is an execution of."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from hashlib import blake2b
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ..exceptions import NotDurableError, TargetNotFoundError
+from ..function import DurableFunction
+
+# Files that were loaded by path, by the name of the module they became.
+_loaded: dict[str, str] = {}
+
+
+def load_target(target: str) -> DurableFunction[Any, Any]:
+    """The durable function that a target names.
+
+    Args:
+        target: `package.module:function`, or `path/to/file.py:function`. A file is loaded the way
+            `python path/to/file.py` would find what it imports: its own directory comes first.
+
+    Raises:
+        TargetNotFoundError: There is no such module, file or function, or it cannot be imported.
+        NotDurableError: There is, and it is not a durable function.
+    """
+    where, colon, name = target.rpartition(":")
+    if not colon or not where or not name:
+        raise TargetNotFoundError(target, "it has the form MODULE:FUNCTION or FILE.py:FUNCTION")
+    try:
+        module = _load_file(target, where) if where.endswith(".py") else _load_module(target, where)
+    except TargetNotFoundError:
+        raise
+    except Exception as error:
+        raise TargetNotFoundError(target, f"importing {where} raised {type(error).__name__}: {error}") from error
+    found: Any = module
+    for part in name.split("."):
+        found = getattr(found, part, None)
+        if found is None:
+            durable = [key for key, value in vars(module).items() if isinstance(value, DurableFunction)]
+            there = f"its durable functions are: {', '.join(durable)}" if durable else "it has no durable function"
+            raise TargetNotFoundError(target, f"{where} has no {name}; {there}")
+    if not isinstance(found, DurableFunction):
+        raise NotDurableError(target, f"it is {_article(type(found).__name__)}")
+    return found
+
+
+def target_of(function: DurableFunction[Any, Any]) -> str:
+    """The target that names a durable function."""
+    module = function.function.__module__
+    name = function.function.__qualname__
+    path = _loaded.get(module)
+    if path is None and module == "__main__":
+        path = getattr(sys.modules["__main__"], "__file__", None)
+    return f"{module if path is None else Path(path).resolve()}:{name}"
+
+
+def _load_module(target: str, name: str) -> ModuleType:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise TargetNotFoundError(target, f"there is no module {error.name}") from error
+        raise
+
+
+def _load_file(target: str, text: str) -> ModuleType:
+    path = Path(text).resolve()
+    if not path.is_file():
+        raise TargetNotFoundError(target, f"there is no file {path}")
+    root = path.parent
+    names = [path.stem]
+    while (root / "__init__.py").is_file():
+        names.insert(0, root.name)
+        root = root.parent
+    name = ".".join(names)
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+    known = sys.modules.get(name)
+    if known is not None and Path(getattr(known, "__file__", None) or "").resolve() == path:
+        module = known
+    elif known is None and len(names) > 1:
+        module = importlib.import_module(name)
+    else:
+        # A name that something else has: the file gets one of its own, made from its path.
+        own = name if known is None else f"{name}_{blake2b(str(path).encode(), digest_size=4).hexdigest()}"
+        module = _execute(own, path)
+        name = own
+    _loaded[name] = str(path)
+    return module
+
+
+def _execute(name: str, path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} cannot be imported")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _article(name: str) -> str:
+    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
