@@ -220,6 +220,13 @@ class MalformedPayloadError(DurableError, ValueError):
 # --- Who runs the embedded engine ----------------------------------------------------------------------------
 
 
+class EngineClosedError(DurableError, RuntimeError):
+    """The engine was closed. Executions that were not over stay as they are, and can be resumed by another one."""
+
+    def __init__(self) -> None:
+        super().__init__("the engine is closed: executions that were not over can be resumed by another engine")
+
+
 class StoreError(DurableError):
     """A store cannot be used."""
 

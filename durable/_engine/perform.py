@@ -11,7 +11,7 @@ from typing import Generic, NoReturn, TypeVar
 
 from .._kernel.decide import Decision, Interrupt, Park, Raise, Replay, Return, Run, Start
 from .._kernel.history import Identity, describe
-from .._wire import ErrorObject, Operation, OperationAction, OperationUpdate
+from .._wire import ErrorObject, Operation, OperationAction, OperationType, OperationUpdate
 from .._wire.updates import ContextOptions, StepOptions, WaitOptions
 from ..exceptions import NonDeterminismError
 from .current import saga_var
@@ -115,7 +115,11 @@ async def perform(frame: Frame, verb: Verb[T], operation_id: str | None = None) 
             raise verb.error(decision.error)
         if isinstance(decision, Replay):
             return await verb.replay(frame, operation_id)
-        await _allow_new(frame, verb)
+        if frame.finished:
+            await diverge(frame, None, str(verb.identity))
+        if recorded is None or verb.identity.type is not OperationType.CONTEXT:
+            # A context that has begun is entered: what is new inside it is refused there.
+            _check_refusal()
         if isinstance(decision, Park):
             await invocation.park(decision.until, verb.identity)
         elif isinstance(decision, Start):
@@ -135,6 +139,7 @@ async def _run(frame: Frame, verb: Verb[T], operation_id: str, decision: Run | I
         else:
             journal.note(verb.start_update(operation_id))
     update = await verb.run(frame, operation_id, decision)
+    _check_refusal()
     if verb.awaits_end:
         await journal.record(update)
     else:
@@ -157,12 +162,9 @@ async def diverge(frame: Frame, recorded: Operation | None, found: str) -> NoRet
     await frame.invocation.leave(found)
 
 
-async def _allow_new(frame: Frame, verb: Verb[T]) -> None:
-    """Before anything new happens: is there still room for it here?"""
-    if frame.finished:
-        await diverge(frame, None, str(verb.identity))
+def _check_refusal() -> None:
+    """Nothing new is done or recorded inside a saga whose rollback has begun."""
     saga = saga_var.get()
-    if saga is not None:
-        refusal = saga.refusal()
-        if refusal is not None:
-            raise refusal
+    refusal = None if saga is None else saga.refusal()
+    if refusal is not None:
+        raise refusal

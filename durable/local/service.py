@@ -6,7 +6,7 @@ commit; if that fails, or whoever waited for it was cancelled, the state is drop
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 import anyio
@@ -242,7 +242,7 @@ class LocalService(ServiceClient):
         return live.answer
 
     @asynccontextmanager
-    async def _held(self, execution_id: str, arn: str | None = None) -> AsyncIterator[_Live]:
+    async def _held(self, execution_id: str, arn: str | None = None) -> AsyncGenerator[_Live]:
         """The execution, to oneself."""
         live = await self._acquire(execution_id, arn)
         try:

@@ -8,7 +8,7 @@ import sys
 from hashlib import blake2b
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 from ..exceptions import NotDurableError, TargetNotFoundError
 from ..function import DurableFunction
@@ -46,7 +46,7 @@ def load_target(target: str) -> DurableFunction[Any, Any]:
             raise TargetNotFoundError(target, f"{where} has no {name}; {there}")
     if not isinstance(found, DurableFunction):
         raise NotDurableError(target, f"it is {_article(type(found).__name__)}")
-    return found
+    return cast("DurableFunction[Any, Any]", found)
 
 
 def target_of(function: DurableFunction[Any, Any]) -> str:
@@ -75,6 +75,9 @@ def _load_file(target: str, text: str) -> ModuleType:
     path = Path(text).resolve()
     if not path.is_file():
         raise TargetNotFoundError(target, f"there is no file {path}")
+    main = sys.modules.get("__main__")
+    if main is not None and Path(getattr(main, "__file__", None) or "").resolve() == path:
+        return main  # it is what runs
     root = path.parent
     names = [path.stem]
     while (root / "__init__.py").is_file():

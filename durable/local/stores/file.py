@@ -104,7 +104,7 @@ def _open_for_engine(path: str) -> sqlite3.Connection:
             connection.executescript(_SCHEMA)
         elif _check_header(path):
             tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-            raise StoreSchemaError(path, f"somebody else's tables ({', '.join(tables[:3])})", _expected())
+            raise StoreSchemaError(path, f"somebody else's tables ({', '.join(tables[:3])})", _expected())  # noqa: TRY301
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("DELETE FROM holder")

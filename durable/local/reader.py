@@ -1,0 +1,57 @@
+"""Looking at executions: the same for an engine at work and for a file that nobody has open."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .._wire import ExecutionStatus, Operation
+from .._wire.events import Event
+from ..abc import ExecutionRecord, Store
+from ..exceptions import ExecutionNotFoundError
+from .machine.history import event_of
+
+
+class Reader:
+    """Reads a store. What it tells has been committed."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def executions(self, status: ExecutionStatus | None = None) -> Sequence[ExecutionRecord]:
+        """All executions, or those of one status; oldest first."""
+        return await self._store.executions(status)
+
+    async def execution(self, name: str) -> ExecutionRecord:
+        """One execution.
+
+        Raises:
+            ExecutionNotFoundError: There is none of this name.
+        """
+        record = await self._store.find(name)
+        if record is None:
+            raise ExecutionNotFoundError(name)
+        return record
+
+    async def operations(self, name: str) -> Sequence[Operation]:
+        """An execution's operations, in the order of their first record; without the EXECUTION itself.
+
+        Raises:
+            ExecutionNotFoundError: There is none of this name.
+        """
+        loaded = await self._store.load((await self.execution(name)).id)
+        return () if loaded is None else loaded.operations
+
+    async def history(self, name: str, after: int = 0) -> Sequence[Event]:
+        """An execution's history events, from the one after number `after`.
+
+        Raises:
+            ExecutionNotFoundError: There is none of this name.
+        """
+        record = await self.execution(name)
+        # Events first: an operation that one of them is about is then surely there.
+        kept = await self._store.events(record.id, after)
+        loaded = await self._store.load(record.id)
+        if loaded is None:
+            raise ExecutionNotFoundError(name)
+        operations = {operation.id: operation for operation in loaded.operations}
+        return [event_of(number, event, loaded.execution, operations) for number, event in kept]
