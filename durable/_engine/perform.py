@@ -115,11 +115,7 @@ async def perform(frame: Frame, verb: Verb[T], operation_id: str | None = None) 
             raise verb.error(decision.error)
         if isinstance(decision, Replay):
             return await verb.replay(frame, operation_id)
-        if frame.finished:
-            await diverge(frame, None, str(verb.identity))
-        if recorded is None or verb.identity.type is not OperationType.CONTEXT:
-            # A context that has begun is entered: what is new inside it is refused there.
-            _check_refusal()
+        await _admit(frame, verb, recorded)
         if isinstance(decision, Park):
             await invocation.park(decision.until, verb.identity)
         elif isinstance(decision, Start):
@@ -160,6 +156,15 @@ async def diverge(frame: Frame, recorded: Operation | None, found: str) -> NoRet
     error = NonDeterminismError(expected, found, f"{where}, {user_location()}")
     frame.invocation.fail(error)
     await frame.invocation.leave(found)
+
+
+async def _admit(frame: Frame, verb: Verb[T], recorded: Operation | None) -> None:
+    """Before anything new happens: is there still room for it here?"""
+    if frame.finished:
+        await diverge(frame, None, str(verb.identity))
+    if recorded is None or verb.identity.type is not OperationType.CONTEXT:
+        # A context that has begun is entered: what is new inside it is refused there.
+        _check_refusal()
 
 
 def _check_refusal() -> None:

@@ -20,7 +20,7 @@ import typing
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -40,6 +40,10 @@ MAX_MESSAGE = 100_000
 
 MAX_DATA = MAX_PAYLOAD_BYTES // 2
 """Bytes of data that are recorded; an exception that carries more is recorded without."""
+
+
+_TRACE: Final = "__recorded_stack_trace__"
+"""The attribute in which a rebuilt exception keeps where it was raised first, to be recorded again with it."""
 
 
 class ErrorData(msgspec.Struct, omit_defaults=True):
@@ -126,7 +130,9 @@ def _shorten(message: str) -> str:
 
 def _data(error: BaseException) -> str | None:
     attributes = {
-        name: _plain(value, repr) for name, value in vars(error).items() if _is_plain(value) or name == "__notes__"
+        name: _plain(value, repr)
+        for name, value in vars(error).items()
+        if name != _TRACE and (_is_plain(value) or name == "__notes__")
     }
     if isinstance(error, BaseExceptionGroup):
         group = cast("BaseExceptionGroup[BaseException]", error)
@@ -169,6 +175,9 @@ def _plain(value: Any, otherwise: Callable[[Any], Any]) -> Any:
 
 
 def _frames(error: BaseException) -> tuple[str, ...]:
+    recorded: tuple[str, ...] | None = vars(error).get(_TRACE)
+    if recorded is not None:
+        return recorded
     frames: list[traceback.FrameSummary] = traceback.extract_tb(error.__traceback__)
     # The engine's own frames tell the user nothing, unless there is nothing else.
     frames = [frame for frame in frames if not frame.filename.startswith(PACKAGE)] or frames
@@ -219,6 +228,8 @@ def _rebuild(kind: Any, error: ErrorObject) -> Exception:
     hints = _attribute_types(rebuilt.__class__)
     for name, value in data.attributes.items():
         rebuilt.__dict__[name] = msgspec.convert(value, hints[name], strict=False) if name in hints else value
+    if error.stack_trace:
+        rebuilt.__dict__[_TRACE] = error.stack_trace
     str(rebuilt)  # a text that cannot be had is found here, not in somebody's handler
     return cast("Exception", rebuilt)
 

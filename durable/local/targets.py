@@ -8,7 +8,7 @@ import sys
 from hashlib import blake2b
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 from ..exceptions import NotDurableError, TargetNotFoundError
 from ..function import DurableFunction
@@ -46,7 +46,7 @@ def load_target(target: str) -> DurableFunction[Any, Any]:
             raise TargetNotFoundError(target, f"{where} has no {name}; {there}")
     if not isinstance(found, DurableFunction):
         raise NotDurableError(target, f"it is {_article(type(found).__name__)}")
-    return cast("DurableFunction[Any, Any]", found)
+    return found  # pyright: ignore[reportUnknownVariableType]
 
 
 def target_of(function: DurableFunction[Any, Any]) -> str:
