@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ._wire import ErrorObject, EventType, ExecutionStatus, Operation, OperationUpdate, Timestamp
+from ._wire import ErrorObject, ExecutionStatus, Operation, OperationUpdate, Timestamp
 from ._wire.calls import CheckpointDurableExecutionResponse, GetDurableExecutionStateResponse
+from ._wire.events import EventType
 
 
 class ServiceClient(ABC):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any, TypeVar, TypeVarTuple, overload
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, overload
 
 from ._engine.current import frame_var
 from ._engine.frame import Frame
-from ._engine.log import ReplayAwareLogger
 from ._engine.perform import perform
 from ._kernel.decide import Semantics
 from ._kernel.durations import to_seconds
@@ -17,6 +16,9 @@ from ._kernel.signatures import signature_of
 from ._operations.child import ChildVerb
 from ._operations.step import StepVerb
 from ._operations.wait import WaitVerb
+
+if TYPE_CHECKING:
+    from ._engine.log import ReplayAwareLogger
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -54,6 +56,8 @@ class DurableContext:
     def logger(self) -> ReplayAwareLogger:
         """A standard logger adapter (`durable.execution`), silent while replaying."""
         if self._logger is None:
+            from ._engine.log import ReplayAwareLogger  # only here: logging is slow to load
+
             self._logger = ReplayAwareLogger(self._frame, self.execution_name)
         return self._logger
 

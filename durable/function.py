@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from ._engine.current import frame_var
 from ._engine.frame import Frame
@@ -15,9 +15,12 @@ from ._kernel.signatures import describe_callable, evaluate, signature_of
 from ._kernel.values import PLAIN, Converter, converter_for
 from ._operations.child import check_end
 from ._wire import ErrorObject, InvocationInput, InvocationOutput
-from .abc import Clock, ServiceClient
 from .context import DurableContext
 from .exceptions import NotDurableError, SerializationError
+
+if TYPE_CHECKING:
+    from .abc import Clock, ServiceClient
+
 
 InputT = TypeVar("InputT")
 ResultT = TypeVar("ResultT")

@@ -19,10 +19,9 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable
 from enum import IntEnum
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import anyio
-import anyio.lowlevel
 
 from .._kernel.errors import encode_error
 from .._kernel.history import History, Identity
@@ -36,11 +35,14 @@ from .._wire import (
     OperationUpdate,
 )
 from .._wire.limits import MAX_ANSWER_BYTES, MAX_STATE_PAGE
-from ..abc import Clock, ServiceClient
 from ..exceptions import MalformedPayloadError, ServiceError, SuspendedError
 from .frame import Frame
 from .journal import Journal
 from .tasks import current_task_function
+
+if TYPE_CHECKING:
+    from ..abc import Clock, ServiceClient
+
 
 Body = Callable[["Invocation", str | None], Awaitable[str]]
 """The function's own part: takes the input (JSON text), returns the result (JSON text)."""
@@ -70,6 +72,10 @@ class Invocation:
     """The state of one invocation; frames, operations and sagas reach everything through it."""
 
     def __init__(self, event: InvocationInput, history: History, client: ServiceClient, clock: Clock) -> None:
+        # Bound here and not imported above: `import durable` is to load as little as `import anyio` does.
+        from anyio import lowlevel
+
+        self._lowlevel = lowlevel
         self.arn = event.durable_execution_arn
         self.history = history
         self.clock = clock
@@ -105,10 +111,10 @@ class Invocation:
             await self.leave(str(what))
         self._since_yield += 1
         if self._since_yield < _OPERATIONS_PER_YIELD:
-            await anyio.lowlevel.checkpoint_if_cancelled()
+            await self._lowlevel.checkpoint_if_cancelled()
         else:
             self._since_yield = 0
-            await anyio.lowlevel.checkpoint()
+            await self._lowlevel.checkpoint()
 
     async def park(self, until: int | None, identity: Identity) -> NoReturn:  # noqa: ARG002 - due timers: see below
         """Wait for the world. Suspends the execution once every branch is parked; does not return.
@@ -200,7 +206,7 @@ class Invocation:
             tasks.start_soon(self.journal.run)
             tasks.start_soon(user_task)
         if not outcome:
-            await anyio.lowlevel.checkpoint()
+            await self._lowlevel.checkpoint()
             raise ServiceError("the invocation was cancelled from outside of its own task group", retryable=True)
         if isinstance(outcome[0], BaseException):
             raise outcome[0]

@@ -24,12 +24,12 @@ import anyio
 from .._kernel.batch import fitting
 from .._kernel.history import History
 from .._wire import OperationType, OperationUpdate
-from .._wire.calls import CheckpointDurableExecutionResponse
 from .._wire.limits import MAX_STATE_PAGE
-from ..abc import Clock, ServiceClient
 from ..exceptions import ServiceError, StaleTokenError
 
 if TYPE_CHECKING:
+    from .._wire.calls import CheckpointDurableExecutionResponse
+    from ..abc import Clock, ServiceClient
     from .invocation import Invocation
 
 LINGER: Final = 0.005

@@ -24,35 +24,32 @@ looks at history again, until the decision is `Return` or `Raise`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+import msgspec
 
 from .._wire import ErrorObject, Operation, OperationStatus
 
 Semantics = Literal["at-least-once", "at-most-once"]
 
 
-@dataclass(frozen=True, slots=True)
-class Return:
+class Return(msgspec.Struct, frozen=True):
     """It is done: hand out the recorded result (JSON text)."""
 
     payload: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Raise:
+class Raise(msgspec.Struct, frozen=True):
     """It failed: raise the recorded error."""
 
     error: ErrorObject | None
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(msgspec.Struct, frozen=True):
     """Record its START, and wait for the answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(msgspec.Struct, frozen=True):
     """Run its body.
 
     Attributes:
@@ -64,20 +61,17 @@ class Run:
     start: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Interrupt:
+class Interrupt(msgspec.Struct, frozen=True):
     """An at-most-once attempt was interrupted; it must not run again."""
 
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class Replay:
+class Replay(msgspec.Struct, frozen=True):
     """Run its body only to rebuild from its children what is not in its own record; write nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Park:
+class Park(msgspec.Struct, frozen=True):
     """Wait for the world: until an instant (epoch milliseconds), or for something from outside (`None`)."""
 
     until: int | None

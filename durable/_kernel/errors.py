@@ -9,17 +9,14 @@ The exception that the workflow sees is rebuilt even on the first run, so that r
 
 from __future__ import annotations
 
-import base64
 import builtins
 import functools
 import importlib
-import os
-import traceback
+import os.path
 import types
 import typing
 import weakref
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final, cast
 
 import msgspec
@@ -29,7 +26,8 @@ from .._wire.limits import MAX_PAYLOAD_BYTES
 from ..exceptions import RecordedError
 from .values import PLAIN
 
-PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
+# Not by pathlib, which is slow to load.
+PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # noqa: PTH100, PTH120
 """Where this library's own files are."""
 
 MAX_FRAMES = 20
@@ -55,7 +53,6 @@ class ErrorData(msgspec.Struct, omit_defaults=True):
 
 
 _encode_data = msgspec.json.Encoder().encode
-_decode_data = msgspec.json.Decoder(ErrorData).decode
 
 # Classes seen here, by name: one defined inside a function can be rebuilt as long as it lives.
 _seen: weakref.WeakValueDictionary[str, type[BaseException]] = weakref.WeakValueDictionary()
@@ -175,6 +172,8 @@ def _plain(value: Any, otherwise: Callable[[Any], Any]) -> Any:
 
 
 def _frames(error: BaseException) -> tuple[str, ...]:
+    import traceback  # only here: it is slow to load
+
     recorded: tuple[str, ...] | None = vars(error).get(_TRACE)
     if recorded is not None:
         return recorded
@@ -210,7 +209,11 @@ def _import_class(name: str) -> Any:
 
 
 def _rebuild(kind: Any, error: ErrorObject) -> Exception:
-    data = _decode_data(error.error_data) if error.error_data else ErrorData(args=[error.error_message])
+    data = (
+        msgspec.json.decode(error.error_data, type=ErrorData)
+        if error.error_data
+        else ErrorData(args=[error.error_message])
+    )
     rebuilt: Any
     if issubclass(kind, BaseExceptionGroup):
         members = [decode_error(member) for member in data.exceptions]
@@ -223,6 +226,8 @@ def _rebuild(kind: Any, error: ErrorObject) -> Exception:
             rebuilt.args = tuple(data.args)
     else:
         if kind is UnicodeDecodeError:
+            import base64
+
             data.args[1] = base64.b64decode(data.args[1])  # the one builtin whose arguments hold bytes
         rebuilt = kind(*data.args)  # a builtin keeps its state in C, and is made from what made it
     hints = _attribute_types(rebuilt.__class__)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from .._wire import (
     Operation,
@@ -89,8 +90,7 @@ def _after(known: Operation | None, update: OperationUpdate, now: int) -> Operat
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(msgspec.Struct, frozen=True):
     """What an operation is: these four never change between the first run and a replay."""
 
     type: OperationType

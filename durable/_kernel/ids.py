@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
+try:
+    # `hashlib` has the very same function, and loads OpenSSL on the way: half of what `import durable` may cost.
+    from _blake2 import blake2b
+except ImportError:  # another implementation of Python
+    from hashlib import blake2b
 
 ID_LENGTH = 64
 

@@ -110,8 +110,6 @@ class Ledger:
 
 
 _json = msgspec.json.Encoder()
-_plan = msgspec.json.Decoder(Plan)
-_report = msgspec.json.Decoder(RollbackReport)
 
 
 def encode_plan(plan: Plan) -> str:
@@ -125,7 +123,7 @@ def decode_plan(payload: str) -> Plan:
     Raises:
         msgspec.DecodeError: Not a plan.
     """
-    return _plan.decode(payload)
+    return msgspec.json.decode(payload, type=Plan)
 
 
 def encode_report(report: RollbackReport, limit: int) -> str:
@@ -149,7 +147,7 @@ def decode_report(payload: str) -> RollbackReport:
     Raises:
         msgspec.DecodeError: Not a report.
     """
-    return _report.decode(payload)
+    return msgspec.json.decode(payload, type=RollbackReport)
 
 
 def _shortened(report: RollbackReport, length: int) -> RollbackReport:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, TypeAlias
+
+import msgspec
 
 from .._wire.limits import MAX_DELAY_SECONDS, MIN_DELAY_SECONDS
 from .durations import to_seconds
@@ -15,8 +16,7 @@ Jitter = Literal["none", "half", "full"]
 Worth: TypeAlias = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retry:
+class Retry(msgspec.Struct, frozen=True, kw_only=True):
     """A retry policy. The delay is kept by the service: nothing runs, and nothing is paid, in between.
 
     The delay after attempt n is `min(initial_delay * backoff_rate ** (n - 1), max_delay)`, jittered, rounded up

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import inspect
-import random
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import anyio
-import anyio.to_thread
 
 from .._engine.current import StepInfo, step_var
 from .._engine.frame import Frame
@@ -138,15 +136,17 @@ class StepVerb(Verb[T]):
         """Call the function: a coroutine here, anything else in a worker thread."""
         if self._signature.is_async:
             return await self._function(*self._args)
+        from anyio.to_thread import run_sync  # only here: few need it
+
         # A thread cannot be stopped. With a time limit it is left to itself; without, it is waited for.
-        result = await anyio.to_thread.run_sync(
-            self._function, *self._args, abandon_on_cancel=self._timeout is not None
-        )
+        result = await run_sync(self._function, *self._args, abandon_on_cancel=self._timeout is not None)
         return await result if inspect.isawaitable(result) else result
 
     def _failed(self, operation_id: str, error: Exception, attempt: int) -> OperationUpdate:
         delay = None
         if self._retry is not None and not isinstance(error, _HOPELESS):
+            import random  # only here: it is slow to load
+
             try:
                 delay = self._retry.next_delay(error, attempt, random.random())  # noqa: S311 - it is jitter
             except Exception as trouble:  # noqa: BLE001 - the user's own `retry_if`

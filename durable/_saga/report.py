@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from .._kernel.errors import decode_error
 from .._kernel.ledger import CompensationStatus, RollbackReport
 from ..exceptions import CompensationError
 
 
-@dataclass(frozen=True, slots=True)
-class CompensationItem:
+class CompensationItem(msgspec.Struct, frozen=True):
     """What became of one compensation.
 
     Attributes:
@@ -25,8 +25,7 @@ class CompensationItem:
     error: Exception | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CompensationResult:
+class CompensationResult(msgspec.Struct, frozen=True):
     """What a rollback came to.
 
     Attributes:

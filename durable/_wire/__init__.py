@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from .enums import FINAL_STATUSES as FINAL_STATUSES
-from .enums import EventType as EventType
 from .enums import ExecutionStatus as ExecutionStatus
 from .enums import InvocationStatus as InvocationStatus
 from .enums import OperationAction as OperationAction

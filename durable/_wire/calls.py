@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from .enums import ExecutionStatus
-from .events import Event
 from .operations import Operation
 from .shapes import ErrorObject, Shape
 from .timestamps import Timestamp
@@ -52,13 +51,6 @@ class GetDurableExecutionResponse(Shape, frozen=True, kw_only=True):
     error: ErrorObject | None = None
     end_timestamp: Timestamp | None = None
     version: str | None = None
-
-
-class GetDurableExecutionHistoryResponse(Shape, frozen=True, kw_only=True):
-    """One page of an execution's history."""
-
-    events: tuple[Event, ...]
-    next_marker: str | None = None
 
 
 class ExecutionSummary(Shape, frozen=True, kw_only=True):

@@ -15,7 +15,6 @@ from ..exceptions import MalformedPayloadError
 from .calls import (
     CheckpointDurableExecutionRequest,
     CheckpointDurableExecutionResponse,
-    GetDurableExecutionHistoryResponse,
     GetDurableExecutionResponse,
     GetDurableExecutionStateResponse,
     ListDurableExecutionsByFunctionResponse,
@@ -23,6 +22,7 @@ from .calls import (
     StopDurableExecutionRequest,
     StopDurableExecutionResponse,
 )
+from .events import GetDurableExecutionHistoryResponse
 from .invocation import InvocationInput, InvocationOutput
 from .operations import Operation
 from .timestamps import Timestamp

@@ -71,37 +71,6 @@ class InvocationStatus(StrEnum):
     PENDING = "PENDING"
 
 
-class EventType(StrEnum):
-    """The kinds of history event (PROTOCOL section 8)."""
-
-    EXECUTION_STARTED = "ExecutionStarted"
-    EXECUTION_SUCCEEDED = "ExecutionSucceeded"
-    EXECUTION_FAILED = "ExecutionFailed"
-    EXECUTION_TIMED_OUT = "ExecutionTimedOut"
-    EXECUTION_STOPPED = "ExecutionStopped"
-    EXECUTION_PAUSED = "ExecutionPaused"
-    EXECUTION_RESUMED = "ExecutionResumed"
-    CONTEXT_STARTED = "ContextStarted"
-    CONTEXT_SUCCEEDED = "ContextSucceeded"
-    CONTEXT_FAILED = "ContextFailed"
-    WAIT_STARTED = "WaitStarted"
-    WAIT_SUCCEEDED = "WaitSucceeded"
-    WAIT_CANCELLED = "WaitCancelled"
-    STEP_STARTED = "StepStarted"
-    STEP_SUCCEEDED = "StepSucceeded"
-    STEP_FAILED = "StepFailed"
-    CHAINED_INVOKE_STARTED = "ChainedInvokeStarted"
-    CHAINED_INVOKE_SUCCEEDED = "ChainedInvokeSucceeded"
-    CHAINED_INVOKE_FAILED = "ChainedInvokeFailed"
-    CHAINED_INVOKE_TIMED_OUT = "ChainedInvokeTimedOut"
-    CHAINED_INVOKE_STOPPED = "ChainedInvokeStopped"
-    CALLBACK_STARTED = "CallbackStarted"
-    CALLBACK_SUCCEEDED = "CallbackSucceeded"
-    CALLBACK_FAILED = "CallbackFailed"
-    CALLBACK_TIMED_OUT = "CallbackTimedOut"
-    INVOCATION_COMPLETED = "InvocationCompleted"
-
-
 class SubType:
     """Subtypes used by us. On the wire a subtype is free text: others' are kept as they come."""
 

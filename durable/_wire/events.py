@@ -2,9 +2,41 @@
 
 from __future__ import annotations
 
-from .enums import EventType
+from enum import StrEnum
+
 from .shapes import ErrorObject, Shape
 from .timestamps import Timestamp
+
+
+class EventType(StrEnum):
+    """The kinds of history event (PROTOCOL section 8)."""
+
+    EXECUTION_STARTED = "ExecutionStarted"
+    EXECUTION_SUCCEEDED = "ExecutionSucceeded"
+    EXECUTION_FAILED = "ExecutionFailed"
+    EXECUTION_TIMED_OUT = "ExecutionTimedOut"
+    EXECUTION_STOPPED = "ExecutionStopped"
+    EXECUTION_PAUSED = "ExecutionPaused"
+    EXECUTION_RESUMED = "ExecutionResumed"
+    CONTEXT_STARTED = "ContextStarted"
+    CONTEXT_SUCCEEDED = "ContextSucceeded"
+    CONTEXT_FAILED = "ContextFailed"
+    WAIT_STARTED = "WaitStarted"
+    WAIT_SUCCEEDED = "WaitSucceeded"
+    WAIT_CANCELLED = "WaitCancelled"
+    STEP_STARTED = "StepStarted"
+    STEP_SUCCEEDED = "StepSucceeded"
+    STEP_FAILED = "StepFailed"
+    CHAINED_INVOKE_STARTED = "ChainedInvokeStarted"
+    CHAINED_INVOKE_SUCCEEDED = "ChainedInvokeSucceeded"
+    CHAINED_INVOKE_FAILED = "ChainedInvokeFailed"
+    CHAINED_INVOKE_TIMED_OUT = "ChainedInvokeTimedOut"
+    CHAINED_INVOKE_STOPPED = "ChainedInvokeStopped"
+    CALLBACK_STARTED = "CallbackStarted"
+    CALLBACK_SUCCEEDED = "CallbackSucceeded"
+    CALLBACK_FAILED = "CallbackFailed"
+    CALLBACK_TIMED_OUT = "CallbackTimedOut"
+    INVOCATION_COMPLETED = "InvocationCompleted"
 
 
 class EventInput(Shape, frozen=True, kw_only=True):
@@ -154,6 +186,13 @@ class Event(Shape, frozen=True, kw_only=True):
         """The one details structure that belongs to this event's type."""
         found: Shape | None = getattr(self, DETAILS_FIELD[self.event_type])
         return found
+
+
+class GetDurableExecutionHistoryResponse(Shape, frozen=True, kw_only=True):
+    """One page of an execution's history."""
+
+    events: tuple[Event, ...]
+    next_marker: str | None = None
 
 
 DETAILS_FIELD: dict[EventType, str] = {kind: f"{kind.name.lower()}_details" for kind in EventType}

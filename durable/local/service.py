@@ -14,7 +14,6 @@ import msgspec
 
 from .._wire import (
     ErrorObject,
-    EventType,
     ExecutionStatus,
     InvocationInput,
     InvocationOutput,
@@ -28,7 +27,7 @@ from .._wire.calls import (
     CheckpointUpdatedExecutionState,
     GetDurableExecutionStateResponse,
 )
-from .._wire.events import Event
+from .._wire.events import Event, EventType
 from .._wire.invocation import InitialExecutionState
 from .._wire.limits import MAX_STATE_PAGE
 from ..abc import Change, Clock, EventRecord, ExecutionRecord, Loaded, ServiceClient, Store

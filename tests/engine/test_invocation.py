@@ -58,7 +58,7 @@ async def test_a_result_that_cannot_be_encoded_fails_the_execution():
     """With an error that says what it is the result of."""
 
     @durable_execution
-    async def work(event: None, ctx: DurableContext):  # type: ignore[no-untyped-def]
+    async def work(event: None, ctx: DurableContext):
         return object()
 
     error = await Harness(work).error()
@@ -125,8 +125,8 @@ async def test_an_event_without_its_execution_is_malformed():
 
 async def test_an_abandoned_invocation_records_nothing_and_rolls_nothing_back():
     """Whoever runs it went away, by Ctrl-C for example: that is not the user's own cancellation."""
-    undone = []
-    ended = []
+    undone: list[object] = []
+    ended: list[int] = []
 
     async def cancel(n: int) -> None:
         undone.append(n)
@@ -157,7 +157,7 @@ async def test_an_abandoned_invocation_records_nothing_and_rolls_nothing_back():
 
 async def test_an_invocation_abandoned_under_the_users_shield_still_ends():
     """The shield is respected as long as its block runs; nothing is recorded after it."""
-    after = []
+    after: list[int] = []
 
     async def slow() -> None:
         with anyio.CancelScope(shield=True):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import anyio
 import pytest
@@ -49,7 +49,10 @@ class Between(ServiceClient):
         return await self.service.get_state(arn, token, marker, max_items)
 
 
-def put_between(harness: Harness, kind: type[Between]) -> Between:
+B = TypeVar("B", bound=Between)
+
+
+def put_between(harness: Harness, kind: type[B]) -> B:
     between = kind(harness.client.service)
     harness.client.service = between
     return between
@@ -175,7 +178,7 @@ async def test_a_failure_at_the_very_end_is_looked_at_before_anything_is_answere
 async def test_a_stale_token_stops_this_holder_at_once_and_the_other_goes_on():
     """Two hold one execution: the older one writes nothing more, and its work is not repeated under its token."""
     runs = []
-    both = []
+    both: list[int] = []
 
     async def count(n: int) -> int:
         runs.append(n)
@@ -292,7 +295,7 @@ async def test_a_revoked_token_is_answered_with_pending_and_nothing_more_is_writ
 
 
 @pytest.mark.parametrize("kind", [RuntimeError, KeyError, OSError])
-async def test_whatever_a_client_raises_is_latched(kind: Callable[[str], Exception]):
+async def test_whatever_a_client_raises_is_latched(kind: type[Exception]):
     """A bug in a client is not an error of the workflow's either."""
 
     class Broken(Between):
@@ -309,5 +312,5 @@ async def test_whatever_a_client_raises_is_latched(kind: Callable[[str], Excepti
 
     harness = Harness(work)
     put_between(harness, Broken)
-    with pytest.raises(kind):  # type: ignore[arg-type]
+    with pytest.raises(kind):
         await harness.invoke()

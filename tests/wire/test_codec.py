@@ -9,7 +9,6 @@ import pytest
 
 from durable._wire import (
     ErrorObject,
-    EventType,
     InvocationInput,
     InvocationOutput,
     InvocationStatus,
@@ -23,6 +22,7 @@ from durable._wire import (
     codec,
     events,
 )
+from durable._wire.events import EventType
 from durable._wire.operations import StepDetails
 from durable._wire.updates import ContextOptions, StepOptions, WaitOptions
 from durable.exceptions import MalformedPayloadError

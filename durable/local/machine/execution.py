@@ -12,7 +12,6 @@ import msgspec
 
 from ..._wire import (
     ErrorObject,
-    EventType,
     ExecutionStatus,
     Operation,
     OperationAction,
@@ -21,6 +20,7 @@ from ..._wire import (
     OperationUpdate,
     Timestamp,
 )
+from ..._wire.events import EventType
 from ..._wire.operations import ExecutionDetails
 from ...abc import EventRecord, ExecutionRecord
 from .rules import RefusedUpdateError

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..._wire import ErrorObject, EventType, Operation, Timestamp
+from ..._wire import ErrorObject, Operation, Timestamp
 from ..._wire.events import (
     DETAILS_FIELD,
     EmptyDetails,
@@ -16,6 +16,7 @@ from ..._wire.events import (
     EventError,
     EventInput,
     EventResult,
+    EventType,
     ExecutionStartedDetails,
     FailureDetails,
     InvocationCompletedDetails,

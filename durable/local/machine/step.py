@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from ..._wire import EventType, Operation, OperationAction, OperationStatus, OperationUpdate, Timestamp
+from ..._wire import Operation, OperationAction, OperationStatus, OperationUpdate, Timestamp
+from ..._wire.events import EventType
 from ..._wire.operations import StepDetails
 from ...abc import EventRecord
 from .rules import RefusedUpdateError, check_delay

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import msgspec
 
-from ..._wire import EventType, Operation, OperationAction, OperationStatus, OperationUpdate, Timestamp
+from ..._wire import Operation, OperationAction, OperationStatus, OperationUpdate, Timestamp
+from ..._wire.events import EventType
 from ..._wire.operations import WaitDetails
 from ...abc import EventRecord
 from .rules import RefusedUpdateError, check_delay
