@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import struct
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -17,9 +16,10 @@ APPLICATION_ID: Final = 0x44555242
 
 SCHEMA_VERSION: Final = 1
 
-_MAGIC: Final = b"SQLite format 3\x00"
 _HEADER: Final = 100
-"""Bytes. The user version is at 60 and the application id at 68, big-endian (sqlite.org/fileformat)."""
+"""Bytes that every SQLite file begins with. SQLite takes a much shorter file for an empty database."""
+
+_NO_DATABASE: Final = "a file that is not an SQLite database"
 
 _SCHEMA: Final = f"""
 BEGIN;
@@ -58,8 +58,10 @@ class EngineLock:
         )
         try:
             self._connection.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError as error:
+        except sqlite3.Error as error:
             self._connection.close()
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise
             raise StoreLockedError(path, _holder(path)) from error
 
     def release(self) -> None:
@@ -81,7 +83,7 @@ def open_file(path: str, *, read_only: bool) -> tuple[sqlite3.Connection, Engine
         raise StoreError(f"{path} cannot be created: there is no directory {Path(path).absolute().parent}")
     lock: EngineLock | None = None
     try:
-        fresh = _check_header(path)
+        fresh = _is_fresh(path)
         if not read_only:
             lock = EngineLock(path)
             return _open_for_engine(path), lock
@@ -99,12 +101,9 @@ def open_file(path: str, *, read_only: bool) -> tuple[sqlite3.Connection, Engine
 def _open_for_engine(path: str) -> sqlite3.Connection:
     connection = _connect(path, "rwc")
     try:
-        if _is_empty(connection):
+        if _check_mark(path, connection):
             # In the rollback journal, all at once: a crash here leaves an empty file, not half a store.
             connection.executescript(_SCHEMA)
-        elif _check_header(path):
-            tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-            raise StoreSchemaError(path, f"somebody else's tables ({', '.join(tables[:3])})", _expected())  # noqa: TRY301
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("DELETE FROM holder")
@@ -121,33 +120,55 @@ def _connect(path: str, mode: str) -> sqlite3.Connection:
     return sqlite3.connect(uri, uri=True, timeout=10, isolation_level=None, check_same_thread=False)
 
 
-def _is_empty(connection: sqlite3.Connection) -> bool:
-    return connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None
+def _is_fresh(path: str) -> bool:
+    """Whether the file is not a store yet, but may become one; nothing is written to find out.
 
-
-def _check_header(path: str) -> bool:
-    """Whether the file is not a store yet, but may become one; decided without opening it as a database.
+    SQLite is asked, and not the first bytes of the file: a process that closes a file loses all the locks it has on
+    it, those of an engine's connection as well (sqlite.org/howtocorrupt, 2.2). Whoever opened the store next would
+    take the engine for gone, and the log of its commits away.
 
     Raises:
         StoreSchemaError: It is something else.
+        sqlite3.Error: It cannot be read.
     """
     try:
-        header = Path(path).open("rb").read(_HEADER)  # noqa: SIM115 - one read, closed by reference
+        size = Path(path).stat().st_size
     except FileNotFoundError:
         return True
-    if not header:
+    if size == 0:
         return True
-    if len(header) < _HEADER or not header.startswith(_MAGIC):
-        raise StoreSchemaError(path, "a file that is not an SQLite database", _expected())
-    (version,) = struct.unpack_from(">I", header, 60)
-    (application,) = struct.unpack_from(">I", header, 68)
-    if application == 0 and version == 0:
-        return True  # a database without a mark: empty, or somebody else's; whoever opens it finds out
-    if application != APPLICATION_ID:
-        raise StoreSchemaError(path, f"the application id {application:#x} of another program", _expected())
-    if version != SCHEMA_VERSION:
+    if size < _HEADER:
+        raise StoreSchemaError(path, _NO_DATABASE, _expected())
+    with closing(_connect(path, "ro")) as connection:
+        try:
+            return _check_mark(path, connection)
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
+                raise StoreSchemaError(path, _NO_DATABASE, _expected()) from error
+            if error.sqlite_errorcode == sqlite3.SQLITE_READONLY_ROLLBACK:
+                return True  # whoever was laying it out was killed; it is empty again once somebody may write
+            raise
+
+
+def _check_mark(path: str, connection: sqlite3.Connection) -> bool:
+    """Whether the database has nothing in it; if it has, it is a store of ours.
+
+    Raises:
+        StoreSchemaError: It is not.
+    """
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if application not in {0, APPLICATION_ID}:
+        raise StoreSchemaError(
+            path, f"the application id {application & 0xFFFFFFFF:#x} of another program", _expected()
+        )
+    if application == 0:
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        if tables:
+            raise StoreSchemaError(path, f"somebody else's tables ({', '.join(tables[:3])})", _expected())
+    if version != (SCHEMA_VERSION if application else 0):
         raise StoreSchemaError(path, f"the schema version {version}", _expected())
-    return False
+    return not application
 
 
 def _expected() -> str:

@@ -163,7 +163,13 @@ def open_store(path: str, *, read_only: bool = False) -> SqliteStore:
         StoreError: It cannot be opened.
     """
     connection, lock = open_file(path, read_only=read_only)
-    return SqliteStore(path, connection, lock)
+    try:
+        return SqliteStore(path, connection, lock)
+    except sqlite3.Error as error:
+        connection.close()
+        if lock is not None:
+            lock.release()
+        raise StoreError(f"{path} cannot be opened: {error}") from error
 
 
 def _row(key: int, change: Change) -> tuple[int, int, int, bytes]:

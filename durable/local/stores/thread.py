@@ -141,6 +141,12 @@ class DatabaseThread:
     def _transact(self, jobs: list[_Job]) -> None:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
+        except Exception as error:  # noqa: BLE001 - told to whoever waits
+            # Nobody's fault in particular, such as another program's lock: not waited for once for each of them.
+            for job in jobs:
+                job.error = error
+            return
+        try:
             for sql, rows in _by_statement(jobs).items():
                 self._connection.executemany(sql, rows)
             self._connection.execute("COMMIT")
