@@ -1,0 +1,170 @@
+"""One session a purpose. `nox -l` lists them, `nox -s NAME` runs one; CONTRIBUTING says when to run which."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.10.14"
+nox.options.default_venv_backend = "venv"
+nox.options.sessions = ["tests", "lint", "types"]
+
+ROOT = Path(__file__).parent
+PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+
+SUPPORTED = nox.project.python_versions(PROJECT)
+"""By the classifiers: 3.11 and later."""
+
+COVERAGE_FLOOR = 90
+"""Percent of lines and branches, in all."""
+
+_PROBE = "import ensurepip, sqlite3, sys, venv; print('{}.{}'.format(*sys.version_info))"
+
+
+def interpreters() -> dict[str, str]:
+    """Every supported Python of this machine, by version: where it is.
+
+    Each is started and asked, not believed by its name: a version manager's shim may be on PATH and start nothing.
+    What cannot make a virtual environment, or has no sqlite3, does not count.
+    """
+    found: dict[str, str] = {}
+    for candidate in _candidates():
+        try:
+            answer = subprocess.run(
+                [candidate, "-c", _PROBE], capture_output=True, text=True, timeout=60, check=True
+            )
+        except (OSError, subprocess.SubprocessError):
+            continue
+        version = answer.stdout.strip()
+        if version in SUPPORTED:
+            found.setdefault(version, candidate)
+    return {version: found[version] for version in SUPPORTED if version in found}
+
+
+def _candidates() -> Iterator[str]:
+    """The Python that runs nox, those on PATH, those of pyenv; the newest of a version first."""
+    yield sys.executable
+    directories = [Path(directory) for directory in os.get_exec_path()]
+    pyenv = os.environ.get("PYENV_ROOT")
+    if pyenv is None and shutil.which("pyenv"):
+        pyenv = subprocess.run(["pyenv", "root"], capture_output=True, text=True, check=False).stdout.strip()
+    versions = Path(pyenv or Path.home() / ".pyenv") / "versions"
+    directories += sorted(versions.glob("*/bin"), key=_by_version, reverse=True)
+    for directory in directories:
+        for version in SUPPORTED:
+            candidate = directory / f"python{version}"
+            if os.access(candidate, os.X_OK):
+                yield str(candidate)
+
+
+def _by_version(directory: Path) -> list[tuple[bool, int, str]]:
+    """Sorts `3.9.18` before `3.11.7`, and what is no number (a pre-release) before what is."""
+    parts = directory.parent.name.split(".")
+    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]
+
+
+FOUND = interpreters()
+if not FOUND:
+    raise SystemExit(f"none of Python {', '.join(SUPPORTED)} works on this machine")
+
+
+def install(session: nox.Session, *groups: str) -> None:
+    """Install the checkout, editable, with what the groups name; as arguments, as an old pip knows no groups."""
+    session.install("-e", f"{ROOT}[cli,trio]", *nox.project.dependency_groups(PROJECT, *groups))
+
+
+@nox.session
+@nox.parametrize("python", [nox.param(path, id=version) for version, path in FOUND.items()])
+def tests(session: nox.Session) -> None:
+    """The tests, on every Python that is found. Arguments after `--` go to pytest."""
+    install(session, "test")
+    session.run("pytest", "-n", "2", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Ruff: every rule but those that pyproject.toml gives a reason against, and the format."""
+    session.install(*nox.project.dependency_groups(PROJECT, "lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Mypy and pyright, strict."""
+    install(session, "test", "types", "nox")
+    if not (shutil.which("node") and shutil.which("npm")):
+        session.install("pyright[nodejs]")
+    session.run("mypy")
+    session.run("pyright", "--pythonpath", str(Path(session.bin) / "python"))
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """The tests once more, measured: lines and branches, those of worker and child processes as well."""
+    install(session, "test")
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report", f"--fail-under={COVERAGE_FLOOR}")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Every link in the Markdown files resolves, every Python block in them runs."""
+    install(session, "test")
+    session.run("pytest", "tests/test_project.py", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The benchmarks, one after another; they print figures and judge nothing (docs/performance.md)."""
+    install(session)
+    for script in sorted((ROOT / "benchmarks").glob("*.py")):
+        if "def main()" in script.read_text():
+            session.run("python", str(script))
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """The source distribution, the wheel that is built from it, and whether an index would take them."""
+    session.install(*nox.project.dependency_groups(PROJECT, "build"))
+    shutil.rmtree(ROOT / "dist", ignore_errors=True)
+    session.run("python", "-m", "build", silent=True)
+    session.run("twine", "check", "--strict", *(str(path) for path in (ROOT / "dist").iterdir()))
+
+
+@nox.session(requires=["build"])
+def wheel(session: nox.Session) -> None:
+    """What `build` made, installed where there is no checkout: its contents, its tests, the example."""
+    (built,) = (ROOT / "dist").glob("*.whl")
+    session.install(f"{built}[cli,trio]", *nox.project.dependency_groups(PROJECT, "test"))
+    elsewhere = Path(session.create_tmp())
+    for name in ("tests", "examples"):
+        shutil.rmtree(elsewhere / name, ignore_errors=True)
+        shutil.copytree(ROOT / name, elsewhere / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", elsewhere)
+    session.chdir(elsewhere)
+    session.run("python", "-c", _CHECK_WHEEL, env={"CHECKOUT": str(ROOT)})
+    session.run("pytest", "-n", "2", "-m", "not process", "--ignore=tests/test_project.py")
+    session.run("durable", "run", "examples/trip.py:book_trip", "--input", "@examples/trip.json")
+
+
+_CHECK_WHEEL = """
+import importlib.metadata, os, pathlib
+import durable
+root = pathlib.Path(durable.__file__).parent
+assert not root.is_relative_to(os.environ["CHECKOUT"]) or ".nox" in root.parts, root
+assert (root / "py.typed").is_file(), "py.typed is missing"
+files = {str(path) for path in importlib.metadata.files("durable")}
+assert any(path.endswith("licenses/LICENSE") for path in files), files
+assert not any(path.startswith("tests/") for path in files), files
+assert importlib.metadata.version("durable") == durable.__version__
+print("durable", durable.__version__, "from", root)
+"""
