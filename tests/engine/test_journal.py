@@ -82,7 +82,7 @@ async def test_a_lost_answer_is_asked_for_again_with_the_same_client_token():
 
 async def test_a_call_that_never_gets_through_ends_the_invocation_past_the_users_handlers():
     """It is raised, so that the service invokes again; nobody makes a business outcome of it."""
-    seen = []
+    seen: list[Exception] = []
     undone = []
 
     async def cancel(n: int) -> None:
