@@ -122,21 +122,27 @@ def _message(error: BaseException) -> str:
 
 
 def _shorten(message: str) -> str:
+    message = _encodable(message)
     return message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]}... ({len(message):,} characters)"
+
+
+def _encodable(text: str) -> str:
+    """The text without half characters, which no JSON takes: a file name that is not UTF-8 has them."""
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
 
 
 def _data(error: BaseException) -> str | None:
     attributes = {
-        name: _plain(value, repr)
+        name: _plain(value, _text)
         for name, value in vars(error).items()
         if name != _TRACE and (_is_plain(value) or name == "__notes__")
     }
     if isinstance(error, BaseExceptionGroup):
         group = cast("BaseExceptionGroup[BaseException]", error)
         members = [encode_error(member) for member in group.exceptions]
-        data = ErrorData(args=[group.message], attributes=attributes, exceptions=members)
+        data = ErrorData(args=[_encodable(group.message)], attributes=attributes, exceptions=members)
     else:
-        data = ErrorData(args=[_plain(arg, repr) for arg in _arguments(error)], attributes=attributes)
+        data = ErrorData(args=[_plain(arg, _text) for arg in _arguments(error)], attributes=attributes)
     encoded = _encode_data(data)
     return encoded.decode() if len(encoded) <= MAX_DATA else None
 
@@ -163,6 +169,10 @@ def _unknown(_: Any) -> object:
     return _UNKNOWN
 
 
+def _text(value: Any) -> str:
+    return _encodable(value if isinstance(value, str) else repr(value))
+
+
 def _plain(value: Any, otherwise: Callable[[Any], Any]) -> Any:
     """A value as plain JSON data, or something else in its place."""
     try:
@@ -181,7 +191,7 @@ def _frames(error: BaseException) -> tuple[str, ...]:
     # The engine's own frames tell the user nothing, unless there is nothing else.
     frames = [frame for frame in frames if not frame.filename.startswith(PACKAGE)] or frames
     frames = frames[-MAX_FRAMES:]
-    return tuple(f'File "{frame.filename}", line {frame.lineno}, in {frame.name}' for frame in frames)
+    return tuple(_encodable(f'File "{frame.filename}", line {frame.lineno}, in {frame.name}') for frame in frames)
 
 
 def _find_class(name: str | None) -> type[Exception] | None:

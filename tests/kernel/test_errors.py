@@ -159,3 +159,16 @@ def test_an_error_object_never_exceeds_the_services_limit():
     assert len(msgspec.json.encode(recorded)) < MAX_PAYLOAD_BYTES
     assert recorded.error_message is not None
     assert recorded.error_message.endswith("(3,000,000 characters)")
+
+
+def test_half_characters_are_escaped():
+    """What no JSON takes, such as the name of a file that is not UTF-8, is recorded all the same."""
+    recorded = encode_error(OSError(2, "No such file", "trip-\udcff.json"))
+    assert recorded.error_message == r"[Errno 2] No such file: 'trip-\udcff.json'"
+    assert msgspec.json.encode(recorded)
+    again = decode_error(recorded)
+    assert isinstance(again, OSError)
+    assert again.filename == r"trip-\udcff.json"
+    group = encode_error(ExceptionGroup("\ud800", [ValueError("\udfff")]))
+    assert msgspec.json.encode(group)
+    assert group.error_message == r"\ud800 (1 sub-exception)"
