@@ -6,8 +6,10 @@ commit; if that fails, or whoever waited for it was cancelled, the state is drop
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from typing import Final
 
 import anyio
 import msgspec
@@ -31,18 +33,32 @@ from .._wire.events import Event, EventType
 from .._wire.invocation import InitialExecutionState
 from .._wire.limits import MAX_STATE_PAGE
 from ..abc import Change, Clock, EventRecord, ExecutionRecord, Loaded, ServiceClient, Store
-from ..exceptions import ExecutionNotFoundError, StaleTokenError
+from ..exceptions import ExecutionNotFoundError, ServiceError, StaleTokenError
 from .machine import execution
 from .machine.history import event_of
 from .machine.rules import RefusedUpdateError
 from .machine.state import ExecutionState, Transition
 from .tokens import Token
 
+_MARKER: Final = re.compile(r"[0-9]{1,9}")
+"""Where a page begins: the number of its first operation."""
+
 
 class _Live:
     """An execution that is in memory."""
 
-    __slots__ = ("answer", "answered", "began", "call", "held", "last_token", "released", "state", "token")
+    __slots__ = (
+        "answer",
+        "answered",
+        "began",
+        "call",
+        "elapsed",
+        "held",
+        "last_token",
+        "released",
+        "state",
+        "token",
+    )
 
     def __init__(self, state: ExecutionState) -> None:
         self.state = state
@@ -50,15 +66,18 @@ class _Live:
         # call to the service is mostly this.
         self.held = False
         self.released: anyio.Event | None = None
-        # The only token that is good now, and the number of the call it is good for.
-        self.token = ""
+        # The only token that is good now, and the number of the call it is good for; no token when no invocation is
+        # under way.
+        self.token: str | None = None
         self.call = 0
         # The token before, for a repeat of the last call.
-        self.last_token = ""
+        self.last_token: str | None = None
         # The ClientToken of the last call, and what was answered.
         self.answered: str | None = None
         self.answer: CheckpointDurableExecutionResponse | None = None
         self.began = Timestamp(0)
+        # Whether the last answer told of something that had fallen due.
+        self.elapsed = False
 
     def release(self) -> None:
         """Let the next one have it."""
@@ -92,7 +111,7 @@ class LocalService(ServiceClient):
     ) -> CheckpointDurableExecutionResponse:
         """Record updates, all or none, in order (see `ServiceClient.checkpoint`)."""
         # The hot path: acquired and released by hand, as a context manager's own frames cost as much as a step.
-        live = await self._acquire(arn.rpartition("/")[2], arn)
+        live = await self._acquire_by_arn(arn)
         try:
             return await self._checkpoint(live, token, updates, client_token)
         finally:
@@ -102,16 +121,17 @@ class LocalService(ServiceClient):
         self, arn: str, token: str, marker: str, max_items: int
     ) -> GetDurableExecutionStateResponse:
         """One page of the execution's operations (see `ServiceClient.get_state`)."""
-        async with self._held(arn.rpartition("/")[2], arn) as live:
+        live = await self._acquire_by_arn(arn)
+        try:
             self._check_token(live, token)
             if not 1 <= max_items <= MAX_STATE_PAGE:
                 raise RefusedUpdateError(f"MaxItems is 1 to {MAX_STATE_PAGE}")
-            try:
-                begin = int(marker or "0")
-            except ValueError as error:
-                raise RefusedUpdateError("the Marker is none of this service's") from error
-            page, next_marker = self._page(live.state, begin, max_items)
+            if marker and _MARKER.fullmatch(marker) is None:
+                raise RefusedUpdateError("the Marker is none of this service's")
+            page, next_marker = self._page(live.state, int(marker or "0"), max_items)
             return GetDurableExecutionStateResponse(operations=page, next_marker=next_marker)
+        finally:
+            live.release()
 
     # --- What the engine calls -------------------------------------------------------------------------------
 
@@ -147,13 +167,15 @@ class LocalService(ServiceClient):
             forward.record = msgspec.structs.replace(record, invocations=record.invocations + 1)
             await self._commit(live, forward)
             live.call = 0
-            live.token = Token(execution_id, forward.record.invocations, 0).encode()
+            token = Token(execution_id, forward.record.invocations, 0).encode()
+            live.token, live.last_token = token, None
             live.answered = live.answer = None
+            live.elapsed = False
             live.began = now
             page, marker = self._page(state, 0, self._page_size)
             return InvocationInput(
                 durable_execution_arn=record.arn,
-                checkpoint_token=live.token,
+                checkpoint_token=token,
                 initial_execution_state=InitialExecutionState(operations=page, next_marker=marker),
                 updated_operation_ids=tuple(forward.operations) or None,
             )
@@ -177,13 +199,13 @@ class LocalService(ServiceClient):
             raised = outcome if isinstance(outcome, ErrorObject) else None
             forward = Transition()
             forward.events.append(EventRecord(EventType.INVOCATION_COMPLETED, now, error=raised, start=live.began))
-            # PENDING is judged before time passes: what the invocation parked on may have fallen due by now.
+            # No time passes here: what the invocation waits for may have fallen due by now. The next one is told.
             makes_sense = raised is None
-            state.advance(now, forward)
             if isinstance(outcome, InvocationOutput) and not state.is_over:
-                makes_sense = outcome.status is not InvocationStatus.PENDING or state.is_waiting
+                makes_sense = outcome.status is not InvocationStatus.PENDING or state.is_waiting or live.elapsed
                 self._finish(state, outcome, now, forward, let_pass=makes_sense or accept_idle)
             await self._commit(live, forward)
+            live.token = live.last_token = None
             return makes_sense
 
     async def history(self, execution_id: str, after: int = 0) -> Sequence[Event]:
@@ -194,9 +216,10 @@ class LocalService(ServiceClient):
             return [event_of(number, event, state.record, state.operations) for number, event in kept]
 
     async def next_due(self, execution_id: str) -> Timestamp | None:
-        """When something falls due by itself."""
+        """When there is a reason for the next invocation, if time alone brings one."""
         async with self._held(execution_id) as live:
-            return live.state.next_due
+            # What fell due while the last call was under way may have come too late for the invocation to see it.
+            return self._clock.now() if live.elapsed else live.state.next_due
 
     def news(self, execution_id: str) -> anyio.Event:
         """Set when there are events after those that have been recorded by now."""
@@ -209,9 +232,9 @@ class LocalService(ServiceClient):
             news.set()
 
     def forget(self, execution_id: str) -> None:
-        """Let go of an execution's state in memory; it is read again when it is asked for."""
+        """Let go of an execution's state in memory, unless an invocation needs it; it is read again on demand."""
         live = self._live.get(execution_id)
-        if live is not None and not live.held:
+        if live is not None and not live.held and live.token is None:
             del self._live[execution_id]
 
     # --- Inside ----------------------------------------------------------------------------------------------
@@ -226,10 +249,12 @@ class LocalService(ServiceClient):
         now = self._clock.now()
         forward = Transition()
         state.advance(now, forward)
+        elapsed = bool(forward.operations)
         if updates:
             state.apply(updates, now, forward)
         if forward:
             await self._commit(live, forward)
+        live.elapsed = elapsed
         live.call += 1
         live.last_token = token
         live.token = Token(state.record.id, state.record.invocations, live.call).encode()
@@ -241,25 +266,40 @@ class LocalService(ServiceClient):
         return live.answer
 
     @asynccontextmanager
-    async def _held(self, execution_id: str, arn: str | None = None) -> AsyncGenerator[_Live]:
+    async def _held(self, execution_id: str) -> AsyncGenerator[_Live]:
         """The execution, to oneself."""
-        live = await self._acquire(execution_id, arn)
+        live = await self._acquire(execution_id)
         try:
             yield live
         finally:
             live.release()
 
-    async def _acquire(self, execution_id: str, arn: str | None = None) -> _Live:
+    async def _acquire_by_arn(self, arn: str) -> _Live:
+        """The execution that a function calls about, to oneself.
+
+        Raises:
+            ServiceError: There is none.
+        """
+        try:
+            live = await self._acquire(arn.rpartition("/")[2])
+        except ExecutionNotFoundError as error:
+            raise ServiceError(
+                f"there is no execution {arn}", code="ResourceNotFoundException", retryable=False
+            ) from error
+        if live.state.record.arn == arn:
+            return live
+        live.release()
+        raise StaleTokenError("Invalid checkpoint token: it is another execution's")
+
+    async def _acquire(self, execution_id: str) -> _Live:
         while True:
             live = self._live.get(execution_id) or await self._load(execution_id)
             if live.held:
                 live.released = live.released or anyio.Event()
                 await live.released.wait()
                 continue
-            if arn is None or live.state.record.arn == arn:
-                live.held = True
-                return live
-            raise StaleTokenError("Invalid checkpoint token: it is another execution's")
+            live.held = True
+            return live
 
     async def _load(self, execution_id: str) -> _Live:
         loaded = await self._store.load(execution_id)
@@ -277,14 +317,17 @@ class LocalService(ServiceClient):
         finally:
             if not committed:
                 self._live.pop(execution_id, None)
+            # Also then: if whoever waited was cancelled, it is committed all the same.
+            self.tell(execution_id)
         live.state.take_over(forward)
-        self.tell(execution_id)
 
     @staticmethod
     def _check_token(live: _Live, token: str) -> None:
         if token == live.token:
             return
         wanted = Token.decode(token)
+        if wanted.execution_id != live.state.record.id:
+            raise StaleTokenError("Invalid checkpoint token: it is another execution's")
         if wanted.invocation != live.state.record.invocations:
             raise StaleTokenError("Invalid checkpoint token: another invocation has begun")
         raise StaleTokenError("Invalid checkpoint token: it has been used")

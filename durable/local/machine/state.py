@@ -9,7 +9,8 @@ What is checked here, as it concerns more than one operation (PROTOCOL section 5
  2. One id twice in a call only as START and then the end of the same STEP or CONTEXT.
  3. A parent is a CONTEXT that exists, or was started earlier in the call.
  4. Type, subtype, name and parent of an id never change.
- 5. Nothing is accepted under a finished context, or for a finished execution.
+ 5. Nothing is accepted under a finished context, or for a finished execution; what was left unfinished there is
+    cut off: it never falls due, and is not waited for.
 """
 
 from __future__ import annotations
@@ -79,26 +80,32 @@ class ExecutionState:
     @property
     def is_waiting(self) -> bool:
         """Whether PENDING is a legal answer: something is pending (PROTOCOL section 2)."""
-        return any(operation.status is _PENDING.get(operation.type) for operation in self.operations.values())
+        return any(
+            operation.status is _PENDING.get(operation.type) and not self._is_cut_off(operation)
+            for operation in self.operations.values()
+        )
 
     @property
     def next_due(self) -> Timestamp | None:
         """When time changes something next; `None` if it does not."""
         while self._timers:
             when, operation_id = self._timers[0]
-            if _due(self.operations[operation_id]) == when:
+            operation = self.operations[operation_id]
+            if _due(operation) == when and not self._is_cut_off(operation):
                 return when
             heapq.heappop(self._timers)
         return None
 
     def advance(self, now: Timestamp, forward: Transition) -> None:
         """Let time pass: what falls due by now changes."""
-        while True:
-            when = self.next_due
-            if when is None or when > now:
-                return
-            _, operation_id = heapq.heappop(self._timers)
+        when = self.next_due
+        if when is None or when > now:
+            return
+        # The timers stay until all this is taken over: a call that is refused takes nothing away.
+        for due, operation_id in sorted(entry for entry in self._timers if entry[0] <= now):
             operation = self.operations[operation_id]
+            if _due(operation) != due or self._is_cut_off(operation):
+                continue
             if operation.type is OperationType.WAIT:
                 forward.operations[operation_id], event = wait.elapse(operation, now)
                 forward.events.append(event)
@@ -189,6 +196,16 @@ class ExecutionState:
             if parent.is_final:
                 raise RefusedUpdateError(f"the parent {parent_id} is {parent.status}", update)
             parent_id = parent.parent_id
+
+    def _is_cut_off(self, operation: Operation) -> bool:
+        """Whether a context above it has ended: whatever comes of it, nobody waits for it any more."""
+        parent_id = operation.parent_id
+        while parent_id is not None:
+            parent = self.operations[parent_id]
+            if parent.is_final:
+                return True
+            parent_id = parent.parent_id
+        return False
 
     def _set_timers(self, operations: Iterable[Operation]) -> None:
         for operation in operations:
