@@ -35,7 +35,7 @@ def load_target(target: str) -> DurableFunction[Any, Any]:
         module = _load_file(target, where) if where.endswith(".py") else _load_module(target, where)
     except TargetNotFoundError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script that runs, and exits, when it is imported
         raise TargetNotFoundError(target, f"importing {where} raised {type(error).__name__}: {error}") from error
     found: Any = module
     for part in name.split("."):
@@ -52,11 +52,20 @@ def load_target(target: str) -> DurableFunction[Any, Any]:
 def target_of(function: DurableFunction[Any, Any]) -> str:
     """The target that names a durable function."""
     module = function.function.__module__
-    name = function.function.__qualname__
+    name = _name_in(sys.modules.get(module), function)
     path = _loaded.get(module)
     if path is None and module == "__main__":
         path = getattr(sys.modules["__main__"], "__file__", None)
     return f"{module if path is None else Path(path).resolve()}:{name}"
+
+
+def _name_in(module: ModuleType | None, function: DurableFunction[Any, Any]) -> str:
+    """What finds the durable function in its module: not always the name of the function within it."""
+    name = function.function.__qualname__
+    named = {} if module is None else vars(module)
+    if named.get(name) is not function:
+        return next((key for key, value in named.items() if value is function), name)
+    return name
 
 
 def _load_module(target: str, name: str) -> ModuleType:
@@ -87,10 +96,13 @@ def _load_file(target: str, text: str) -> ModuleType:
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
     known = sys.modules.get(name)
+    if known is None and len(names) > 1:
+        known = importlib.import_module(name)
     if known is not None and Path(getattr(known, "__file__", None) or "").resolve() == path:
         module = known
-    elif known is None and len(names) > 1:
-        module = importlib.import_module(name)
+    elif len(names) > 1:
+        # What it imports from its package would come from the other one.
+        raise TargetNotFoundError(target, f"the package {names[0]} is another one in this process: {known}")
     else:
         # A name that something else has: the file gets one of its own, made from its path.
         own = name if known is None else f"{name}_{blake2b(str(path).encode(), digest_size=4).hexdigest()}"

@@ -39,7 +39,7 @@ class MemoryStore(Store):
 
     async def commit(self, execution_id: str, change: Change) -> None:
         """Apply a change."""
-        kept = self._kept[execution_id]
+        kept = self._find(execution_id)
         kept.changes += 1
         if change.execution is not None:
             kept.record = change.execution
@@ -70,7 +70,13 @@ class MemoryStore(Store):
 
     async def events(self, execution_id: str, after: int = 0) -> Sequence[tuple[int, EventRecord]]:
         """An execution's history."""
-        return list(enumerate(self._kept[execution_id].events[after:], after + 1))
+        return list(enumerate(self._find(execution_id).events[after:], after + 1))
 
     async def aclose(self) -> None:
         """Nothing to let go of; what is kept stays as long as the store itself."""
+
+    def _find(self, execution_id: str) -> _Kept:
+        kept = self._kept.get(execution_id)
+        if kept is None:
+            raise StoreError(f"the store has no execution {execution_id}")
+        return kept

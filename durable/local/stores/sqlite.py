@@ -57,7 +57,8 @@ class SqliteStore(Store):
         (highest,) = connection.execute("SELECT coalesce(max(key), 0) FROM executions").fetchone()
         self._thread = DatabaseThread(connection, path)
         self._lock = lock
-        # The file's own number of an execution, by its id; and the highest there is: nobody else gives them out.
+        # The file's own number of each execution that is under way, by its id; and the highest one there is: nobody
+        # else gives them out.
         self._keys: dict[str, int] = {}
         self._highest_key: int = highest
 
@@ -71,8 +72,10 @@ class SqliteStore(Store):
         row = (key, record.id, record.name, record.status, record.input, _record_data(record))
         try:
             await self._thread.write([(_CREATE, row), (_APPEND, _row(key, change))])
-        except sqlite3.IntegrityError as error:
-            raise ExecutionExistsError(record.name, "another id") from error
+        except StoreError as error:
+            if isinstance(error.__cause__, sqlite3.IntegrityError):
+                raise ExecutionExistsError(record.name, "another id") from error
+            raise
         self._keys[record.id] = key
 
     async def commit(self, execution_id: str, change: Change) -> None:
@@ -83,6 +86,8 @@ class SqliteStore(Store):
         if change.execution is not None:
             statements.append((_UPDATE, (change.execution.status, _record_data(change.execution), key)))
         await self._thread.write(statements)
+        if change.execution is not None and change.execution.status is not ExecutionStatus.RUNNING:
+            self._keys.pop(execution_id, None)
 
     async def find(self, name: str) -> ExecutionRecord | None:
         """The execution of this name."""
@@ -112,14 +117,16 @@ class SqliteStore(Store):
         if found is None:
             return None
         row, log = found
-        self._keys[execution_id] = row[2]
+        record = _record(row)
+        if record.status is ExecutionStatus.RUNNING:
+            self._keys[execution_id] = row[2]
         operations: dict[str, Operation] = {}
         for _, _, data in log:
             for operation in _ENTRY.decode(data).operations:
                 operations[operation.id] = operation
         last_event, last_number = (log[-1][0], log[-1][1]) if log else (0, 0)
         return Loaded(
-            execution=_record(row), operations=list(operations.values()), events=last_event, changes=last_number
+            execution=record, operations=list(operations.values()), events=last_event, changes=last_number
         )
 
     async def events(self, execution_id: str, after: int = 0) -> Sequence[tuple[int, EventRecord]]:
@@ -142,7 +149,6 @@ class SqliteStore(Store):
         if not rows:
             raise StoreError(f"{self.path} has no execution {execution_id}")
         key: int = rows[0][0]
-        self._keys[execution_id] = key
         return key
 
     async def _rows(self, query: str, row: tuple[Any, ...] = ()) -> list[Any]:

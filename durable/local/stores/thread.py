@@ -71,8 +71,7 @@ class DatabaseThread:
         If the caller is cancelled meanwhile it is done all the same, and nobody is told.
 
         Raises:
-            StoreError: It could not be done, and nothing of it was.
-            sqlite3.IntegrityError: It broke a constraint.
+            StoreError: It could not be done, and nothing of it was; the cause says why.
         """
         await self._do(_Job(self._loop(), statements=statements))
 
@@ -108,8 +107,6 @@ class DatabaseThread:
         await job.done.wait()
         if job.error is None:
             return job.result
-        if isinstance(job.error, sqlite3.IntegrityError):
-            raise job.error
         raise StoreError(f"{self._path} could not be used: {job.error}") from job.error
 
     def _run(self) -> None:
