@@ -17,7 +17,13 @@ from ._saga.scope import current_saga as current_saga
 from ._saga.scope import saga as saga
 from .context import DurableContext as DurableContext
 from .context import current_context as current_context
+from .exceptions import CallbackError as CallbackError
+from .exceptions import CallbackFailedError as CallbackFailedError
+from .exceptions import CallbackHeartbeatError as CallbackHeartbeatError
+from .exceptions import CallbackTimeoutError as CallbackTimeoutError
 from .exceptions import CompensationError as CompensationError
+from .exceptions import ConditionNotMetError as ConditionNotMetError
+from .exceptions import ConditionTimeoutError as ConditionTimeoutError
 from .exceptions import DurableError as DurableError
 from .exceptions import ExecutionExistsError as ExecutionExistsError
 from .exceptions import ExecutionFailedError as ExecutionFailedError
@@ -25,6 +31,10 @@ from .exceptions import ExecutionNotFoundError as ExecutionNotFoundError
 from .exceptions import FrameMisuseError as FrameMisuseError
 from .exceptions import InvalidDurationError as InvalidDurationError
 from .exceptions import InvalidNameError as InvalidNameError
+from .exceptions import InvokeError as InvokeError
+from .exceptions import InvokeFailedError as InvokeFailedError
+from .exceptions import InvokeStoppedError as InvokeStoppedError
+from .exceptions import InvokeTimedOutError as InvokeTimedOutError
 from .exceptions import NonDeterminismError as NonDeterminismError
 from .exceptions import NotDurableError as NotDurableError
 from .exceptions import PayloadTooLargeError as PayloadTooLargeError

@@ -9,7 +9,7 @@ and data (see `RecordedError` for when it cannot).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 _SHOWN = 60
 """Characters of a bad name that its error repeats."""
@@ -138,6 +138,12 @@ class RecordedError(DurableError):
         stack_trace: The recorded frames, outermost first.
     """
 
+    # With defaults, as one that is recorded again may be too large to keep them all.
+    error_type: str | None = None
+    message: str | None = None
+    data: str | None = None
+    stack_trace: tuple[str, ...] = ()
+
     def __init__(
         self,
         error_type: str | None,
@@ -145,11 +151,145 @@ class RecordedError(DurableError):
         data: str | None = None,
         stack_trace: Sequence[str] = (),
     ) -> None:
-        super().__init__(f"{error_type or 'Error'}: {message or ''}")
         self.error_type = error_type
         self.message = message
         self.data = data
         self.stack_trace = tuple(stack_trace)
+        super().__init__(self._text())
+
+    def _text(self) -> str:
+        return f"{self.error_type or 'Error'}: {self.message or ''}"
+
+    def _after(self, what: str) -> str:
+        """What happened, and what was recorded of it, if anything."""
+        return f"{what}: {RecordedError._text(self)}" if self.error_type or self.message else what
+
+
+class CallbackError(RecordedError):
+    """A callback ended without a result.
+
+    What its sender reported is in the attributes that it shares with `RecordedError`, and is its `__cause__`, as
+    its own type if that is an exception class known here.
+
+    Attributes:
+        name: What the callback is called, if it is.
+        callback_id: What the outside world knows it by.
+    """
+
+    name: str | None = None
+    callback_id: str = ""
+    _ended: ClassVar[str] = "ended without a result"
+
+    def __init__(
+        self,
+        name: str | None,
+        callback_id: str,
+        *,
+        error_type: str | None = None,
+        message: str | None = None,
+        data: str | None = None,
+        stack_trace: Sequence[str] = (),
+    ) -> None:
+        self.name = name
+        self.callback_id = callback_id
+        super().__init__(error_type, message, data, stack_trace)
+
+    def _text(self) -> str:
+        name = "" if self.name is None else f" {self.name!r}"
+        return self._after(f"callback{name} (id {self.callback_id}) {self._ended}")
+
+
+class CallbackFailedError(CallbackError):
+    """The sender of a callback reported a failure."""
+
+    _ended = "failed"
+
+
+class CallbackTimeoutError(CallbackError, TimeoutError):
+    """Nobody completed a callback within its `timeout`."""
+
+    _ended = "timed out"
+
+
+class CallbackHeartbeatError(CallbackError, TimeoutError):
+    """Nothing was heard of a callback for as long as its `heartbeat_timeout`."""
+
+    _ended = "missed its heartbeat"
+
+
+class InvokeError(RecordedError):
+    """A function that was invoked ended without a result.
+
+    What it failed with is in the attributes that it shares with `RecordedError`, and is its `__cause__`, as its
+    own type if that is an exception class known here.
+
+    Attributes:
+        function_name: The function, as it was given to `invoke`.
+    """
+
+    function_name: str = ""
+    _ended: ClassVar[str] = "ended without a result"
+
+    def __init__(
+        self,
+        function_name: str,
+        *,
+        error_type: str | None = None,
+        message: str | None = None,
+        data: str | None = None,
+        stack_trace: Sequence[str] = (),
+    ) -> None:
+        self.function_name = function_name
+        super().__init__(error_type, message, data, stack_trace)
+
+    def _text(self) -> str:
+        return self._after(f"function {self.function_name!r} {self._ended}")
+
+
+class InvokeFailedError(InvokeError):
+    """A function that was invoked failed."""
+
+    _ended = "failed"
+
+
+class InvokeTimedOutError(InvokeError, TimeoutError):
+    """A function that was invoked took longer than it may."""
+
+    _ended = "timed out"
+
+
+class InvokeStoppedError(InvokeError):
+    """Somebody stopped the execution of a function that was invoked."""
+
+    _ended = "was stopped"
+
+
+class ConditionNotMetError(DurableError):
+    """A condition did not come true in as many checks as it was given.
+
+    Attributes:
+        name: What the condition is called.
+        attempts: How often it was checked.
+        state: The last state, as plain JSON data; `None` if it is over 256 KB.
+    """
+
+    name: str = ""
+    attempts: int = 0
+    state: Any = None
+
+    def __init__(self, name: str, attempts: int, state: Any, limit: str = "as many as it may take") -> None:
+        checks = "1 check" if attempts == 1 else f"{attempts:,} checks"
+        super().__init__(f"condition {name!r} was not met after {checks}, {limit}")
+        self.name = name
+        self.attempts = attempts
+        self.state = state
+
+
+class ConditionTimeoutError(ConditionNotMetError, TimeoutError):
+    """A condition did not come true within its `timeout`."""
+
+    def __init__(self, name: str, attempts: int, state: Any, seconds: float) -> None:
+        super().__init__(name, attempts, state, f"within its timeout of {seconds:g} s")
 
 
 class CompensationError(ExceptionGroup[Exception], DurableError):

@@ -13,6 +13,7 @@ import builtins
 import functools
 import importlib
 import os.path
+import sys
 import types
 import typing
 import weakref
@@ -37,8 +38,10 @@ MAX_MESSAGE = 100_000
 """Characters of a message that are recorded: escaped, and with all else, it stays under the 1 MB limit."""
 
 MAX_DATA = MAX_PAYLOAD_BYTES // 2
-"""Bytes of data that are recorded; an exception that carries more is recorded without."""
+"""Bytes of data that are recorded; an exception that carries more is recorded without what is large of it."""
 
+MAX_ATTRIBUTE = MAX_DATA // 16
+"""Bytes over which an attribute is large."""
 
 _TRACE: Final = "__recorded_stack_trace__"
 """The attribute in which a rebuilt exception keeps where it was raised first, to be recorded again with it."""
@@ -51,6 +54,9 @@ class ErrorData(msgspec.Struct, omit_defaults=True):
     attributes: dict[str, Any] = {}
     exceptions: list[ErrorObject] = []
 
+
+_Find = Callable[[str], Any]
+"""Finds what a name names; anything, or nothing."""
 
 _encode_data = msgspec.json.Encoder().encode
 
@@ -65,7 +71,7 @@ def type_name(kind: type) -> str:
 
 def encode_error(error: BaseException) -> ErrorObject:
     """The error object of an exception; it never fails and never exceeds the service's limit."""
-    if isinstance(error, RecordedError):
+    if type(error) is RecordedError:
         # Passing on what another execution or an older version recorded: keep it as it came.
         return ErrorObject(
             error_type=error.error_type,
@@ -87,13 +93,33 @@ def decode_error(error: ErrorObject | None) -> Exception:
     """The exception of an error object; a `RecordedError` when its class cannot be rebuilt."""
     if error is None:
         return RecordedError(None, "no error was recorded")
-    kind = _find_class(error.error_type)
-    if kind is not None:
+    return _decode(error, _find_class)
+
+
+def _decode(error: ErrorObject, find: _Find) -> Exception:
+    kind = find(error.error_type) if error.error_type else None
+    if isinstance(kind, type) and issubclass(kind, Exception):
         try:
-            return _rebuild(kind, error)
+            return _rebuild(kind, error, find)
         except Exception:  # noqa: BLE001, S110 - a foreign class may raise anything; its record is told all the same
             pass
     return RecordedError(error.error_type, error.error_message, error.error_data, error.stack_trace or ())
+
+
+def with_cause(error: RecordedError) -> RecordedError:
+    """The error, caused by what somebody outside of this execution has reported, and its attributes tell.
+
+    That names a class of his choice: one that is loaded is used, but no module is imported for it.
+    """
+    if error.error_type or error.message:
+        recorded = ErrorObject(
+            error_type=error.error_type,
+            error_message=error.message,
+            error_data=error.data,
+            stack_trace=error.stack_trace or None,
+        )
+        error.__cause__ = _decode(recorded, _find_loaded_class)
+    return error
 
 
 def rebuild_live(error: Exception) -> tuple[ErrorObject, Exception]:
@@ -144,6 +170,14 @@ def _data(error: BaseException) -> str | None:
     else:
         data = ErrorData(args=[_plain(arg, _text) for arg in _arguments(error)], attributes=attributes)
     encoded = _encode_data(data)
+    if len(encoded) > MAX_DATA:
+        data.attributes = {
+            name: value for name, value in attributes.items() if len(_encode_data(value)) <= MAX_ATTRIBUTE
+        }
+        encoded = _encode_data(data)
+    if len(encoded) > MAX_DATA and not data.exceptions:
+        data.args = [_shorten(_message(error))]
+        encoded = _encode_data(data)
     return encoded.decode() if len(encoded) <= MAX_DATA else None
 
 
@@ -194,31 +228,41 @@ def _frames(error: BaseException) -> tuple[str, ...]:
     return tuple(_encodable(f'File "{frame.filename}", line {frame.lineno}, in {frame.name}') for frame in frames)
 
 
-def _find_class(name: str | None) -> type[Exception] | None:
-    if not name:
-        return None
-    found: Any = _seen.get(name) or getattr(builtins, name, None)
-    if found is None and "." in name:
-        found = _import_class(name)
-    return found if isinstance(found, type) and issubclass(found, Exception) else None
+def _find_class(name: str) -> Any:
+    return _find_loaded_class(name) or ("." in name and _import_class(name))
+
+
+def _find_loaded_class(name: str) -> Any:
+    return _seen.get(name) or getattr(builtins, name, None) or _locate(name, sys.modules.get)
 
 
 @functools.cache
 def _import_class(name: str) -> Any:
+    return _locate(name, _import)
+
+
+def _import(name: str) -> types.ModuleType | None:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+def _locate(name: str, module: Callable[[str], types.ModuleType | None]) -> Any:
     """The object called `module.qualname`, where the module may have dots as well."""
     parts = name.split(".")
     for split in range(len(parts) - 1, 0, -1):
-        try:
-            found: Any = importlib.import_module(".".join(parts[:split]))
-            for part in parts[split:]:
-                found = getattr(found, part)
-        except (ImportError, AttributeError):
+        found: Any = module(".".join(parts[:split]))
+        if found is None:
             continue
-        return found
+        for part in parts[split:]:
+            found = getattr(found, part, None)
+        if found is not None:
+            return found
     return None
 
 
-def _rebuild(kind: Any, error: ErrorObject) -> Exception:
+def _rebuild(kind: Any, error: ErrorObject, find: _Find) -> Exception:
     data = (
         msgspec.json.decode(error.error_data, type=ErrorData)
         if error.error_data
@@ -226,7 +270,7 @@ def _rebuild(kind: Any, error: ErrorObject) -> Exception:
     )
     rebuilt: Any
     if issubclass(kind, BaseExceptionGroup):
-        members = [decode_error(member) for member in data.exceptions]
+        members = [_decode(member, find) for member in data.exceptions]
         rebuilt = _new_group(kind, data.args[0], members)
     elif isinstance(kind.__init__, types.FunctionType):
         rebuilt = kind.__new__(kind, *data.args)
@@ -245,6 +289,8 @@ def _rebuild(kind: Any, error: ErrorObject) -> Exception:
         rebuilt.__dict__[name] = msgspec.convert(value, hints[name], strict=False) if name in hints else value
     if error.stack_trace:
         rebuilt.__dict__[_TRACE] = error.stack_trace
+    if isinstance(rebuilt, RecordedError):
+        with_cause(rebuilt)
     str(rebuilt)  # a text that cannot be had is found here, not in somebody's handler
     return cast("Exception", rebuilt)
 

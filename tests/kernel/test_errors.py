@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 import pytest
 
-from durable import CompensationError, RecordedError, StepTimeoutError
-from durable._kernel.errors import decode_error, encode_error, rebuild_live
+from durable import (
+    CallbackFailedError,
+    CallbackHeartbeatError,
+    CallbackTimeoutError,
+    CompensationError,
+    ConditionNotMetError,
+    ConditionTimeoutError,
+    InvokeFailedError,
+    InvokeStoppedError,
+    InvokeTimedOutError,
+    RecordedError,
+    StepTimeoutError,
+)
+from durable._kernel.errors import decode_error, encode_error, rebuild_live, with_cause
 from durable._wire import ErrorObject
 from durable._wire.limits import MAX_PAYLOAD_BYTES
 
@@ -25,6 +39,14 @@ class CardDeclined(Exception):
 class Shouting(Exception):
     def __str__(self) -> str:
         raise RuntimeError("no text")
+
+
+REPORTED: dict[str, Any] = {
+    "error_type": "KeyError",
+    "message": "'room'",
+    "data": '{"args":["room"]}',
+    "stack_trace": ("f", "g"),
+}
 
 
 def caught(error: Exception) -> Exception:
@@ -47,6 +69,14 @@ def caught(error: Exception) -> Exception:
         TimeoutError(),
         StopIteration(3),
         StepTimeoutError("charge", 3),
+        CallbackFailedError("approval", "id-1", **REPORTED),
+        CallbackTimeoutError(None, "id-1"),
+        CallbackHeartbeatError("approval", "id-1", error_type="Callback.Heartbeat"),
+        InvokeFailedError("charge", **REPORTED),
+        InvokeTimedOutError("charge", message="too slow"),
+        InvokeStoppedError("charge"),
+        ConditionNotMetError("is it ready", 60, {"state": [1, None]}),
+        ConditionTimeoutError("is it ready", 1, 7, 30),
     ],
     ids=lambda error: type(error).__name__,
 )
@@ -144,6 +174,89 @@ def test_values_that_cannot_be_encoded_are_kept_as_text():
     again = decode_error(encode_error(error))
     assert again.args == ("x", repr(thing))
     assert not hasattr(again, "handle")
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (
+            CallbackFailedError("approval", "id-1", error_type="a.No", message="too dear"),
+            "callback 'approval' (id id-1) failed: a.No: too dear",
+        ),
+        (CallbackTimeoutError(None, "id-1"), "callback (id id-1) timed out"),
+        (CallbackHeartbeatError("a", "i", message="late"), "callback 'a' (id i) missed its heartbeat: Error: late"),
+        (InvokeFailedError("f", error_type="a.No"), "function 'f' failed: a.No: "),
+        (InvokeTimedOutError("f"), "function 'f' timed out"),
+        (InvokeStoppedError("f"), "function 'f' was stopped"),
+        (ConditionNotMetError("c", 1, None), "condition 'c' was not met after 1 check, as many as it may take"),
+        (
+            ConditionTimeoutError("c", 2_000, None, 90),
+            "condition 'c' was not met after 2,000 checks, within its timeout of 90 s",
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_errors_of_operations_say_which_and_what(error, text):
+    """Which callback, function or condition it was, how it ended, and what the other side reported."""
+    assert str(error) == text
+    assert isinstance(error, TimeoutError) is ("Time" in type(error).__name__ or "Heart" in type(error).__name__)
+
+
+def test_what_somebody_else_reported_is_the_cause_as_its_own_type():
+    """From the attributes, so that it is there again when the error is rebuilt from a record of ours."""
+    error = with_cause(CallbackFailedError("approval", "id-1", **REPORTED))
+    for one in (error, decode_error(encode_error(error))):
+        assert isinstance(one.__cause__, KeyError)
+        assert one.__cause__.args == ("room",)
+        assert (type(one), vars(one)["stack_trace"]) == (CallbackFailedError, ("f", "g"))
+    _, live = rebuild_live(error)
+    assert isinstance(live.__cause__, KeyError)
+    unknown = with_cause(InvokeFailedError("charge", error_type="Runtime.ExitError", message="gone"))
+    assert isinstance(unknown.__cause__, RecordedError)
+    assert with_cause(InvokeStoppedError("charge")).__cause__ is None
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_no_module_is_imported_because_somebody_outside_names_it(nested):
+    """An error's type is the sender's choice; importing a module of his choice would run it."""
+    assert "this" not in sys.modules
+    data = None
+    name = "this.Error"
+    if nested:
+        name = "ExceptionGroup"
+        data = '{"args":["g"],"exceptions":[{"ErrorType":"this.Error","ErrorMessage":"m"}]}'
+    error = with_cause(CallbackFailedError("approval", "id-1", error_type=name, message="m", data=data))
+    assert "this" not in sys.modules
+    cause = error.__cause__
+    member = cause.exceptions[0] if isinstance(cause, ExceptionGroup) else cause
+    assert isinstance(member, RecordedError)
+    assert member.error_type == "this.Error"
+
+
+@pytest.mark.parametrize("large", ["data", "message"])
+def test_an_error_that_carries_too_much_keeps_the_rest(large):
+    """What is small of it is still there, and its text."""
+    error = CallbackFailedError(
+        "approval", "id-1", **{"error_type": "KeyError", "message": "m", large: "x" * 700_000}
+    )
+    recorded = encode_error(error)
+    assert len(msgspec.json.encode(recorded)) < MAX_PAYLOAD_BYTES
+    again = decode_error(recorded)
+    assert isinstance(again, CallbackFailedError)
+    assert (again.name, again.callback_id, again.error_type) == ("approval", "id-1", "KeyError")
+    assert getattr(again, large) is None
+    assert str(again).startswith("callback 'approval' (id id-1) failed: KeyError: ")
+
+
+def test_a_users_own_kind_of_recorded_error_is_not_taken_for_what_it_carries():
+    """Only the very class stands for another error."""
+
+    class Ours(RecordedError):
+        pass
+
+    again = decode_error(encode_error(Ours("gone.Error", "m", "d")))
+    assert type(again) is Ours
+    assert (again.error_type, again.message, again.data, again.stack_trace) == ("gone.Error", "m", "d", ())
 
 
 def test_an_exception_without_a_text_is_recorded():
