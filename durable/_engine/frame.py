@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from .._kernel.errors import PACKAGE
-from .._kernel.ids import operation_id
+from .._kernel.ids import operation_id, reserved_id
 from ..exceptions import FrameMisuseError
 
 if TYPE_CHECKING:
+    from .._wire import Operation
+    from .branch import Branch
     from .invocation import Invocation
+
+SAGA: Final = "saga"
+"""The kind of id that a saga reserves."""
 
 _ALTERNATIVES = "use ctx.child() for a subflow, and ctx.task_group(), ctx.parallel() or ctx.map() for concurrency"
 
@@ -23,16 +28,22 @@ class Frame:
         context_id: The recorded context whose operations these are; `None` at the root.
         prefix: What ids derive from; the context's id, but for attempts that have a namespace of their own.
         parent: The frame around it.
-        finished: Its context has ended; it is run again only to rebuild what its record leaves out.
+        branch: The branch that counts in it.
+        finished: Its context, or one around it, has ended; it is run again only to rebuild what the records leave out.
         active: The operation whose body is running, for people; nothing else may be called here meanwhile.
         registers: A saga outside of this frame was given a compensation by it (DESIGN section 4, rule 7).
     """
 
     __slots__ = (
+        "_at",
+        "_end_is_recorded",
+        "_is_slot",
         "_next_id",
         "_position",
+        "_reserved",
         "_task",
         "active",
+        "branch",
         "context_id",
         "finished",
         "invocation",
@@ -48,19 +59,36 @@ class Frame:
         context_id: str | None = None,
         prefix: str | None = None,
         parent: Frame | None = None,
+        branch: Branch | None = None,
+        at: int | None = None,
         finished: bool = False,
+        is_slot: bool = False,
     ) -> None:
         self.invocation = invocation
         self.context_id = context_id
         self.prefix = context_id if prefix is None else prefix
         self.parent = parent
-        self.finished = finished
+        self.finished = finished or (parent is not None and parent.finished)
+        # Whether its own context has ended: then its end, too, is recorded ground.
+        self._end_is_recorded = finished
+        # Whether it is there for one operation only, which has its id from elsewhere.
+        self._is_slot = is_slot
         self.active: str | None = None
         self.registers = False
+        self.branch: Branch = branch or (invocation.branch if parent is None else parent.branch)
         self._task = invocation.current_task()
+        # Where in its parent it is: its position there, or its number among the branches of one operation.
+        self._at = at if at is not None or parent is None else parent.position
         self._position = 0
+        # How many ids have been reserved that are not positions.
+        self._reserved = 0
         # The id of the next position when somebody has asked for it already, else None.
         self._next_id: str | None = None
+
+    @classmethod
+    def of_branch(cls, owner: Frame, branch: Branch, at: int) -> Frame:
+        """The frame in which a branch performs its one operation, under its owner's context; for its own task."""
+        return cls(owner.invocation, context_id=owner.context_id, parent=owner, branch=branch, at=at, is_slot=True)
 
     def peek(self) -> str:
         """The id that the next operation will have."""
@@ -75,10 +103,51 @@ class Frame:
         self._position += 1
         return taken
 
+    def reserve(self, kind: str) -> str:
+        """An id for what takes no position, as it is not recorded while all goes well: a saga, for example."""
+        self._reserved += 1
+        return reserved_id(self.prefix, kind, self._reserved)
+
+    def unasked(self) -> Operation | None:
+        """What is recorded at the next position, or of the next saga: at the end of the code there must be nothing."""
+        history = self.invocation.history
+        return history.get(self.peek()) or history.get(reserved_id(self.prefix, SAGA, self._reserved + 1))
+
     @property
     def position(self) -> int:
         """How many positions have been taken."""
         return self._position
+
+    @property
+    def path(self) -> tuple[int, ...]:
+        """Where the code stands, as positions from the root inwards: an order that no scheduling changes."""
+        path = [self._reserved, self._position]
+        frame: Frame | None = self
+        while frame is not None and frame._at is not None:
+            path.append(frame._at)
+            frame = frame.parent
+        return tuple(reversed(path))
+
+    @property
+    def has_recorded_ground(self) -> bool:
+        """Whether the code of its branch, here or after this frame, comes to something recorded."""
+        history = self.invocation.history
+        frame: Frame | None = self
+        while frame is not None and frame.branch is self.branch:
+            if frame._end_is_recorded or (not frame._is_slot and frame.peek() in history):
+                return True
+            frame = frame.parent
+        return False
+
+    def cover(self) -> None:
+        """Its task goes on: let the branch know whether there is recorded ground ahead."""
+        if self.has_recorded_ground:
+            self.branch.cover()
+
+    def settle(self) -> None:
+        """An operation is done: let the branch know when there is no more recorded ground ahead."""
+        if self.branch.covers and not self.has_recorded_ground:
+            self.branch.arrive()
 
     @property
     def is_replaying(self) -> bool:

@@ -3,7 +3,7 @@
 User code runs in one task under a shielded scope, the *root*; the journal's task runs beside it. The ways it ends:
 
   the function returns or raises    everything queued is recorded, then SUCCEEDED or FAILED is answered
-  suspended                         every branch is parked: the root is cancelled, PENDING is answered
+  suspended                         no branch is active: the root is cancelled, PENDING is answered (see parking.py)
   revoked                           the service took the token back: the same, and nothing more is written
   failed                            a call failed, or the code left its history: the root is cancelled; the error is
                                     raised (the service invokes again), or FAILED is answered if it is for good
@@ -36,8 +36,10 @@ from .._wire import (
 )
 from .._wire.limits import MAX_ANSWER_BYTES, MAX_STATE_PAGE
 from ..exceptions import MalformedPayloadError, ServiceError, SuspendedError
+from .branch import Branch
 from .frame import Frame
 from .journal import Journal
+from .parking import Parking
 from .tasks import current_task_function
 
 if TYPE_CHECKING:
@@ -87,10 +89,8 @@ class Invocation:
         self._root = anyio.CancelScope(shield=True)
         # Rollbacks that run in spite of the user's cancellation; not in spite of the invocation's end.
         self._rollback_shields: set[anyio.CancelScope] = set()
-        # Branches that run or are parked, and those of them that are parked: suspended when equal.
-        self._branches = 1
-        self._parked = 0
-        self._ended = anyio.Event()
+        self.parking = Parking(clock, self._suspend, self.journal.poll)
+        self.branch = Branch(self.parking, None, None)
         self._since_yield = 0
 
     # --- For operations --------------------------------------------------------------------------------------
@@ -115,21 +115,6 @@ class Invocation:
         else:
             self._since_yield = 0
             await self._lowlevel.checkpoint()
-
-    async def park(self, until: int | None, identity: Identity) -> NoReturn:  # noqa: ARG002 - due timers: see below
-        """Wait for the world. Suspends the execution once every branch is parked; does not return.
-
-        `until` is the service's business as long as no other branch runs: it invokes again when that time comes.
-        """
-        # Registered as parked before asking whether all are: the last one to park is the one that finds out.
-        self._parked += 1
-        try:
-            if self._parked == self._branches:
-                self._end(Ending.SUSPENDED)
-            await self._ended.wait()
-            await self.leave(str(identity))
-        finally:
-            self._parked -= 1
 
     async def leave(self, what: str) -> NoReturn:
         """Leave user code the way a cancellation does, as the invocation is ending.
@@ -168,6 +153,9 @@ class Invocation:
         self._end(Ending.ABANDONED)
         self.journal.cut()
 
+    def _suspend(self) -> None:
+        self._end(Ending.SUSPENDED)
+
     def _end(self, ending: Ending) -> None:
         if self.ending is not None and self.ending >= ending:
             return
@@ -175,7 +163,8 @@ class Invocation:
         for shield in self._rollback_shields:
             shield.shield = False
         self._root.cancel()
-        self._ended.set()
+        # Those that a shield keeps from hearing of the cancellation are told as well (see `leave`).
+        self.parking.wake_all()
 
     # --- The whole -------------------------------------------------------------------------------------------
 
@@ -203,6 +192,7 @@ class Invocation:
                 tasks.cancel_scope.cancel()
 
         async with anyio.create_task_group() as tasks:
+            self.parking.open(tasks)
             tasks.start_soon(self.journal.run)
             tasks.start_soon(user_task)
         if not outcome:
@@ -213,8 +203,7 @@ class Invocation:
         return outcome[0]
 
     async def _conclude(self, result: str | BaseException | None) -> InvocationOutput:
-        if not self.has_failed:
-            await self.journal.flush()
+        await self.journal.drain()
         if self.ending is None:
             answer = await self._answer(result)
             # Looked at again: the last flush, or recording a large result, may have failed.

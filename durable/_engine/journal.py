@@ -98,9 +98,24 @@ class Journal:
         mark = self._queued
         while self._recorded < mark and not self._invocation.has_failed:
             if self._calling:
-                if self._call_ended is None:
-                    self._call_ended = anyio.Event()
-                await self._call_ended.wait()
+                await self._wait_for_call()
+            else:
+                await self._call()
+
+    async def poll(self) -> None:
+        """Ask the service what has changed; what is queued goes along."""
+        if self._invocation.has_failed:
+            return
+        if self._calling:
+            await self._wait_for_call()
+        else:
+            await self._call()
+
+    async def drain(self) -> None:
+        """Return when nothing is queued and no call is in flight, or the invocation has failed."""
+        while not self._invocation.has_failed and (self._calling or self._queue):
+            if self._calling:
+                await self._wait_for_call()
             else:
                 await self._call()
 
@@ -129,6 +144,11 @@ class Journal:
         """Let go of those who wait for a record: the invocation is abandoned."""
         for shield in self._shields:
             shield.cancel()
+
+    async def _wait_for_call(self) -> None:
+        if self._call_ended is None:
+            self._call_ended = anyio.Event()
+        await self._call_ended.wait()
 
     async def _call(self) -> None:
         batch = self._queue[: fitting(self._queue)]
@@ -180,5 +200,6 @@ class Journal:
         for update in batch:
             if update.id not in answered:
                 self._history.assume(update, self._clock.now())
-        if answer.checkpoint_token is None and batch[-1].type is not OperationType.EXECUTION:
+        if answer.checkpoint_token is None and not (batch and batch[-1].type is OperationType.EXECUTION):
             self._invocation.revoke()
+        self._invocation.parking.changed(operations)

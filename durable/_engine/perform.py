@@ -110,14 +110,20 @@ async def perform(frame: Frame, verb: Verb[T], operation_id: str | None = None) 
     while True:
         decision = verb.decide(recorded)
         if isinstance(decision, Return):
+            frame.settle()
             return verb.value(decision.payload)
         if isinstance(decision, Raise):
+            frame.settle()
             raise verb.error(decision.error)
         if isinstance(decision, Replay):
-            return await verb.replay(frame, operation_id)
+            value = await verb.replay(frame, operation_id)
+            frame.settle()
+            return value
         await _admit(frame, verb, recorded)
         if isinstance(decision, Park):
-            await invocation.park(decision.until, verb.identity)
+            await invocation.parking.park(frame, operation_id, decision.until)
+            if invocation.ending is not None:
+                await invocation.leave(str(verb.identity))
         elif isinstance(decision, Start):
             await invocation.journal.record(verb.start_update(operation_id))
         else:
@@ -160,11 +166,14 @@ async def diverge(frame: Frame, recorded: Operation | None, found: str) -> NoRet
 
 async def _admit(frame: Frame, verb: Verb[T], recorded: Operation | None) -> None:
     """Before anything new happens: is there still room for it here?"""
+    if recorded is not None and verb.identity.type is OperationType.CONTEXT:
+        return  # it has begun and is entered: what is new inside it is refused there
+    _check_refusal()
+    frame.branch.arrive()
+    if frame.branch.stopped is not None:
+        await frame.branch.halt()
     if frame.finished:
         await diverge(frame, None, str(verb.identity))
-    if recorded is None or verb.identity.type is not OperationType.CONTEXT:
-        # A context that has begun is entered: what is new inside it is refused there.
-        _check_refusal()
 
 
 def _check_refusal() -> None:

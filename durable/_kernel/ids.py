@@ -21,6 +21,22 @@ def operation_id(prefix: str | None, position: int) -> str:
     return _digest(str(position) if prefix is None else f"{prefix}-{position}")
 
 
+def reserved_id(prefix: str | None, kind: str, number: int) -> str:
+    """The id of something that takes no position: what is recorded of it, if ever, shifts nothing else.
+
+    Args:
+        prefix: As for a position.
+        kind: What it is for; keeps it apart from positions.
+        number: 1 for the frame's first one.
+    """
+    return _digest(f"{kind}-{number}" if prefix is None else f"{prefix}-{kind}-{number}")
+
+
+def branch_id(context_id: str, index: int) -> str:
+    """The id of a branch of a map or parallel operation, from 0."""
+    return _digest(f"{context_id}-{index}")
+
+
 def compensation_id(saga_id: str, forward_id: str) -> str:
     """The id of the compensation of one forward operation: the same in whatever order things are undone."""
     return _digest(f"{saga_id}-{forward_id}")
@@ -29,6 +45,11 @@ def compensation_id(saga_id: str, forward_id: str) -> str:
 def rollback_id(saga_id: str) -> str:
     """The id of the step that records that a saga's rollback has begun."""
     return _digest(f"{saga_id}-rollback")
+
+
+def time_limit_id(wait_id: str) -> str:
+    """The id of the step that records how a time limit ended."""
+    return _digest(f"{wait_id}-outcome")
 
 
 def attempt_prefix(step_id: str, attempt: int) -> str:

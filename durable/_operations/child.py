@@ -26,10 +26,16 @@ class ChildVerb(Verb[T]):
     __slots__ = ("_body", "_converter", "_live", "_live_error", "_name")
 
     def __init__(
-        self, frame: Frame, body: Callable[[Frame], Awaitable[T]], converter: Converter[Any], *, name: str
+        self,
+        frame: Frame,
+        body: Callable[[Frame], Awaitable[T]],
+        converter: Converter[Any],
+        *,
+        name: str,
+        sub_type: str = SubType.RUN_IN_CHILD_CONTEXT,
     ) -> None:
         self._name = check_name(name, "a child context")
-        self.identity = Identity(OperationType.CONTEXT, SubType.RUN_IN_CHILD_CONTEXT, name, frame.context_id)
+        self.identity = Identity(OperationType.CONTEXT, sub_type, name, frame.context_id)
         self._body = body
         self._converter = converter
         # What this very invocation's run gave: its value need not be rebuilt from the children it just ran.
@@ -102,6 +108,6 @@ async def check_end(frame: Frame, found: str) -> None:
 
     Ends the invocation with a NonDeterminismError otherwise.
     """
-    recorded = frame.invocation.history.get(frame.peek())
+    recorded = frame.unasked()
     if recorded is not None:
         await diverge(frame, recorded, found)

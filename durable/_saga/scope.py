@@ -20,7 +20,7 @@ from typing import Any, Literal, Protocol, Self, TypeVar, TypeVarTuple, overload
 import anyio
 
 from .._engine.current import EnclosingSaga, frame_var, saga_var
-from .._engine.frame import Frame
+from .._engine.frame import SAGA, Frame
 from .._engine.perform import perform
 from .._kernel.decide import Semantics
 from .._kernel.durations import to_seconds
@@ -120,13 +120,18 @@ class SagaScope:
         self._doom: ErrorObject | None = None
 
     async def __aenter__(self) -> Self:
-        """Reserve the saga's position and become the current saga. Records nothing."""
+        """Reserve the saga's id and become the current saga. Records nothing."""
         if self._rollback is not None:
             raise RuntimeError("a saga scope can be entered once: call saga(ctx) again")
         frame = self._frame
         await frame.invocation.enter(frame, f"saga {self._name!r}" if self._name else "a saga")
         self._rollback = Rollback(
-            frame, frame.take(), self._name, on_error=self._on_error, retry=self._retry, timeout=self._timeout
+            frame,
+            frame.reserve(SAGA),
+            self._name,
+            on_error=self._on_error,
+            retry=self._retry,
+            timeout=self._timeout,
         )
         self._doom = await self._rollback.recorded_reason()
         outer = saga_var.get()
@@ -240,7 +245,7 @@ class SagaScope:
         return value
 
     def compensate(self, function: Callable[[*Ts], object], /, *args: *Ts, name: str | None = None) -> None:
-        """Register by hand something to be done on rollback. Records nothing; takes a position.
+        """Register by hand something to be done on rollback. Records nothing.
 
         Args:
             function: Called as any compensation.
@@ -257,7 +262,7 @@ class SagaScope:
         frame = frame_var.get()
         shown = check_name(signature_of(function).name if name is None else name, "a compensation")
         frame.check(f"compensate({shown!r})")
-        self._register(frame, Entry(frame.take(), shown, function, args))
+        self._register(frame, Entry(frame.reserve("undo"), shown, function, args))
 
     async def rollback(self, reason: str | Exception) -> CompensationResult:
         """Undo now all that was registered. The block then goes on, but the saga does not.

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from durable import DurableContext, NonDeterminismError, durable_execution, saga
+from durable import DurableContext, NonDeterminismError, current_context, durable_execution, saga
 from durable._wire import InvocationStatus
 from tests.harness import Harness
 
@@ -63,11 +63,6 @@ async def moved_into_a_child(ctx: DurableContext) -> list[str]:
     return [await ctx.step(hotel), await ctx.child(sub, name="flight")]
 
 
-async def a_saga_in_front(ctx: DurableContext) -> list[str]:
-    async with saga(ctx):
-        return [await ctx.step(hotel)]
-
-
 async def cut_short(ctx: DurableContext) -> list[str]:
     return [await ctx.step(hotel)]
 
@@ -78,7 +73,6 @@ CHANGES: list[tuple[Callable[[DurableContext], Awaitable[list[str]]], str, str]]
     (replaced_by_a_wait, "Step 'hotel'", "Wait 'hotel'"),
     (replaced_by_a_child, "Step 'hotel'", "RunInChildContext 'hotel'"),
     (moved_into_a_child, "Step 'flight'", "RunInChildContext 'flight'"),
-    (a_saga_in_front, "Step 'hotel'", "Saga"),
     (cut_short, "Step 'flight'", "the end of work"),
 ]
 
@@ -181,3 +175,62 @@ async def test_a_child_that_is_rebuilt_may_not_do_anything_new():
         await harness.invoke()
     longer[0] = False
     assert await harness.result() == 300_000
+
+
+async def test_a_saga_can_be_put_around_what_is_recorded():
+    """It takes no position, so that running executions follow code that has one more."""
+    log = []
+
+    async def cancel(what: str) -> None:
+        log.append(f"cancel {what}")
+
+    async def with_saga(ctx: DurableContext) -> list[str]:
+        async with saga(ctx) as s:
+            await s.step(hotel, compensate=cancel)
+            await ctx.wait(5)
+            raise RuntimeError("too late")
+
+    async def without(ctx: DurableContext) -> list[str]:
+        await ctx.step(hotel)
+        await ctx.wait(5)
+        return []
+
+    code = [without]
+
+    @durable_execution
+    async def work(event: None, ctx: DurableContext) -> list[str]:
+        return await code[0](ctx)
+
+    harness = Harness(work)
+    await harness.invoke()
+    code[0] = with_saga
+    assert str(await harness.error()) == "too late"
+    assert len(log) == 1
+
+
+async def test_a_saga_that_is_gone_while_it_rolls_back_is_noticed():
+    """What is recorded of its rollback is not passed over in silence."""
+
+    async def cancel(what: str) -> None:
+        await current_context().wait(5)
+
+    async def with_saga(ctx: DurableContext) -> list[str]:
+        async with saga(ctx, "trip") as s:
+            await s.step(hotel, compensate=cancel)
+            raise RuntimeError("no")
+
+    async def without(ctx: DurableContext) -> list[str]:
+        await ctx.step(hotel)
+        return []
+
+    code = [with_saga]
+
+    @durable_execution
+    async def work(event: None, ctx: DurableContext) -> list[str]:
+        return await code[0](ctx)
+
+    harness = Harness(work)
+    await harness.invoke()
+    code[0] = without
+    with pytest.raises(NonDeterminismError, match="expected Saga 'trip' .*found the end of work"):
+        await harness.invoke()

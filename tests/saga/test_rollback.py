@@ -24,7 +24,7 @@ from durable import (
     durable_execution,
     saga,
 )
-from durable._kernel.ids import compensation_id, operation_id
+from durable._kernel.ids import compensation_id, operation_id, reserved_id
 from durable._wire import OperationStatus
 from tests.harness import CrashError, Harness
 
@@ -126,8 +126,8 @@ async def test_the_records_of_a_rollback_and_its_calls():
         ["CONTEXT SUCCEED a", "CONTEXT SUCCEED trip"],
     ]
     scope = harness.operation("trip")
-    assert (scope.id, scope.sub_type, scope.parent_id) == (operation_id(None, 1), "Saga", None)
-    for position, what in enumerate("abc", 2):
+    assert (scope.id, scope.sub_type, scope.parent_id) == (reserved_id(None, "saga", 1), "Saga", None)
+    for position, what in enumerate("abc", 1):
         compensation = next(o for o in harness.operations() if o.name == what and o.sub_type == "Compensation")
         assert compensation.id == compensation_id(scope.id, operation_id(None, position))
         assert compensation.parent_id == scope.id

@@ -1,0 +1,149 @@
+"""A branch: user code that runs concurrently with other user code, and how it is stopped.
+
+A branch is stopped when what it is part of has been decided without it: a sibling failed, a race was won, a time
+limit passed. Live, that is a cancellation. On replay it is a recorded fact, and the branch must come exactly as far
+as it came before: what is recorded is gone over again, as a saga around it needs the compensations that were
+registered on the way, and nothing new is done.
+
+So each branch knows whether it *covers*: whether there may be recorded ground ahead of it. A branch that is stopped
+is cancelled as soon as neither it nor any branch inside it covers; a branch that was live all along, at once.
+
+  covering   the next position of its innermost frame, or of one around that, is recorded
+  arrived    it stands before something new, or waits for branches of its own (which cover for themselves)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.lowlevel
+
+if TYPE_CHECKING:
+    from .parking import Parking, Waiter
+
+
+class Branch:
+    """One branch, in the tree of all branches of an invocation.
+
+    Attributes:
+        parent: The branch around it; `None` for the function itself.
+        waiter: What its task is parked on; `None` while it runs.
+        is_stopped: Whether this very branch was stopped; see `stopped` for those around it.
+    """
+
+    __slots__ = (
+        "_cancelled",
+        "_covering",
+        "_covers",
+        "_inside",
+        "_parking",
+        "_scope",
+        "is_stopped",
+        "parent",
+        "waiter",
+    )
+
+    def __init__(self, parking: Parking, parent: Branch | None, scope: anyio.CancelScope | None) -> None:
+        self.parent = parent
+        self.waiter: Waiter | None = None
+        self.is_stopped = False
+        self._parking = parking
+        # What cancels it; `None` for the function itself, which only ends.
+        self._scope = scope
+        # Whether its own task covers, and how many tasks do, its own and those of branches inside.
+        self._covers = False
+        self._covering = 0
+        # The branches that are inside now, each until `end`.
+        self._inside: set[Branch] = set()
+        # Set with the cancellation; made by the first who waits for it.
+        self._cancelled: anyio.Event | None = None
+        if parent is not None:
+            parent._inside.add(self)
+
+    # --- Covering --------------------------------------------------------------------------------------------
+
+    @property
+    def covers(self) -> bool:
+        """Whether its own task may have recorded ground ahead."""
+        return self._covers
+
+    def cover(self) -> None:
+        """There may be recorded ground ahead of its task."""
+        if not self._covers:
+            self._covers = True
+            self._add(1)
+
+    def arrive(self) -> None:
+        """There is none, or others cover it."""
+        if self._covers:
+            self._covers = False
+            self._add(-1)
+
+    def _add(self, change: int) -> None:
+        branch: Branch | None = self
+        while branch is not None:
+            branch._covering += change
+            if branch.is_stopped and not branch._covering:
+                branch._cancel()
+            branch = branch.parent
+
+    # --- Stopping --------------------------------------------------------------------------------------------
+
+    @property
+    def stopped(self) -> Branch | None:
+        """The innermost branch around it, or itself, that was stopped."""
+        branch: Branch | None = self
+        while branch is not None and not branch.is_stopped:
+            branch = branch.parent
+        return branch
+
+    def stop(self) -> None:
+        """Let it do nothing new: cancel it, once it has gone over what is recorded."""
+        if not self.is_stopped:
+            self.is_stopped = True
+            if not self._covering:
+                self._cancel()
+
+    async def halt(self) -> None:
+        """Before something new: leave by cancellation if this branch, or one around it, was stopped.
+
+        It returns if neither was, or if the user's own shield keeps the cancellation out: then what is shielded
+        goes on, as it did the first time.
+        """
+        stopped = self.stopped
+        self.arrive()
+        while stopped is not None:
+            await stopped._cancellation()
+            await anyio.lowlevel.checkpoint()
+            stopped = stopped.parent.stopped if stopped.parent is not None else None
+
+    def end(self) -> None:
+        """Its task has ended."""
+        self.arrive()
+        if self.parent is not None:
+            self.parent._inside.discard(self)
+
+    def _cancel(self) -> None:
+        if self._scope is not None and not self._scope.cancel_called:
+            self._scope.cancel()
+            self._wake()
+        if self._cancelled is not None:
+            self._cancelled.set()
+
+    def _wake(self) -> None:
+        """Count those who are parked inside as running: the cancellation is about to reach them.
+
+        One that it does not reach, as it is shielded, finds nothing changed and parks again.
+        """
+        if self.waiter is not None:
+            self._parking.wake(self.waiter)
+        for branch in self._inside:
+            branch._wake()
+
+    async def _cancellation(self) -> None:
+        if self._scope is not None and self._scope.cancel_called:
+            return
+        if self._cancelled is None:
+            self._cancelled = anyio.Event()
+        await self._cancelled.wait()

@@ -1,0 +1,139 @@
+"""A group of branches: each in a task and a frame of its own, and one who waits for them.
+
+Rules:
+
+ 1. Positions are the owner's business and taken before a branch starts; nothing depends on whose turn comes when.
+ 2. A branch ends with an outcome, which is its own business too: what it raises, other than by cancellation, must
+    not come out of it.
+ 3. Whoever leaves the group waits until every branch has ended, whatever happened: a branch that was cancelled may
+    be rolling back, and may even suspend the execution doing so.
+ 4. A group that is stopped starts nothing more and stops each of its branches (see branch.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Self
+
+import anyio
+
+from .branch import Branch
+from .current import saga_var
+from .frame import Frame
+from .parking import Waiter
+
+BranchBody = Callable[[Frame], Awaitable[None]]
+"""What a branch runs: it gets a frame of its own, and raises nothing but cancellation."""
+
+
+class BranchGroup:
+    """The branches that one task has started in a frame of its own, and waits for.
+
+    Use it as `async with BranchGroup(frame) as group:`. What the block raises stops the branches and is raised again
+    when all have ended.
+
+    Attributes:
+        is_stopped: Whether it has been stopped.
+    """
+
+    def __init__(self, frame: Frame) -> None:
+        self._frame = frame
+        self._parking = frame.invocation.parking
+        self._tasks = anyio.create_task_group()
+        # Branches belong to the saga that is around the group, not to one that is begun inside of it and may end
+        # before they do.
+        self._saga = saga_var.get()
+        self._running: set[Branch] = set()
+        self.is_stopped = False
+        # Whether the owner has nothing left to do but to wait.
+        self._owner_rests = False
+        # Those who wait for the end of one branch, until it has come.
+        self._waiters: dict[Branch, list[Waiter]] = {}
+
+    def start(self, body: BranchBody, *, at: int, covers: bool, name: str) -> Branch:
+        """Start a branch.
+
+        Args:
+            body: What it runs.
+            at: Its position in the owner's frame, or its number among the branches of one operation.
+            covers: Whether anything of it is recorded.
+            name: For people who look at tasks.
+        """
+        scope = anyio.CancelScope()
+        branch = Branch(self._parking, self._frame.branch, scope)
+        self._running.add(branch)
+        if covers:
+            branch.cover()
+        if self.is_stopped:
+            branch.stop()
+        # Counted here and not when its task gets its turn: in between nobody else may find that none is active.
+        self._parking.resume()
+        self._tasks.start_soon(self._run, body, branch, scope, at, name=name)
+        return branch
+
+    def stop(self) -> None:
+        """Start nothing more, and let none of the branches do anything new."""
+        self.is_stopped = True
+        for branch in tuple(self._running):
+            branch.stop()
+
+    def is_running(self, branch: Branch) -> bool:
+        """Whether a branch has not ended."""
+        return branch in self._running
+
+    async def wait_for(self, branch: Branch, frame: Frame) -> None:
+        """Wait until a branch has ended.
+
+        Args:
+            branch: One of this group.
+            frame: On whose behalf; it must not be the branch itself.
+        """
+        while branch in self._running:
+            waiter = Waiter(frame)
+            self._waiters.setdefault(branch, []).append(waiter)
+            frame.branch.arrive()  # what is waited for covers for itself
+            await self._parking.wait(waiter)
+            if frame.invocation.ending is not None:
+                await frame.invocation.leave("waiting for a branch")
+
+    async def __aenter__(self) -> Self:
+        """Begin."""
+        await self._tasks.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Wait for every branch."""
+        if isinstance(error, Exception):
+            self.stop()
+            # Raised again by whoever called: the task group is not to cancel, nor to wrap it.
+            kind = error = traceback = None
+        elif error is not None:
+            self.is_stopped = True
+        if self._running:
+            self._owner_rests = True
+            self._frame.branch.arrive()
+            self._parking.rest()
+        await self._tasks.__aexit__(kind, error, traceback)
+
+    async def _run(self, body: BranchBody, branch: Branch, scope: anyio.CancelScope, at: int) -> None:
+        saga_var.set(self._saga)  # of this task: it has a copy of its owner's variables
+        try:
+            with scope:
+                await body(Frame.of_branch(self._frame, branch, at))
+        finally:
+            self._end(branch)
+
+    def _end(self, branch: Branch) -> None:
+        self._running.discard(branch)
+        # Others go on first: were this one to leave before, it might look as if nobody was left.
+        for waiter in self._waiters.pop(branch, ()):
+            waiter.frame.cover()
+            self._parking.wake(waiter)
+        if self._owner_rests and not self._running:
+            self._frame.cover()
+            self._parking.resume()
+        branch.end()
+        self._parking.rest()

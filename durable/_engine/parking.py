@@ -1,0 +1,230 @@
+"""Parking: branches that wait for the world, and what wakes them.
+
+Rules:
+
+ 1. A branch is *active* while its task runs. It is not while it is parked, and while it waits for branches of its
+    own. When none is active the invocation is suspended: the service invokes again when something has changed.
+ 2. Registered as parked *before* asking whether any is active: the last one to park is the one that finds out.
+ 3. Whoever wakes somebody counts him as active at once, not when his task gets its turn.
+ 4. A wake-up is a reason to look again, not a promise: whoever is woken looks at history, and may park again.
+ 5. What the service says changed wakes those who are parked on it. While others are active the service is asked:
+    at the time when something falls due, and now and then if it depends on the outside world.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
+
+    from .._wire import Operation
+    from ..abc import Clock
+    from .frame import Frame
+
+ASK_AGAIN: Final = (200, 400, 800, 1_600, 3_000)
+"""Milliseconds until the service is asked again about what should have fallen due; the last one repeats."""
+
+LOOK_AGAIN: Final = (1.0, 2.0, 4.0, 8.0, 10.0)
+"""Seconds between looks at what depends on the outside world; the last one repeats."""
+
+
+class Waiter:
+    """Somebody who is parked.
+
+    Attributes:
+        frame: On whose behalf.
+        woken: Whether he has been told to look again.
+        event: Set with that.
+    """
+
+    __slots__ = ("event", "frame", "woken")
+
+    def __init__(self, frame: Frame) -> None:
+        self.frame = frame
+        self.woken = False
+        self.event = anyio.Event()
+
+
+class Watch:
+    """Something that is to happen when the service says that an operation has changed.
+
+    Attributes:
+        operation_id: The operation.
+        until: When it falls due by itself (epoch milliseconds); `None` if it does not.
+        changed: Called with the operation, each time it changes.
+    """
+
+    __slots__ = ("asked", "changed", "operation_id", "until")
+
+    def __init__(self, operation_id: str, until: int | None, changed: Callable[[Operation], None]) -> None:
+        self.operation_id = operation_id
+        self.until = until
+        self.changed = changed
+        # How often the service has been asked about it since it fell due.
+        self.asked = 0
+
+
+class Parking:
+    """Who is active and who is parked in one invocation.
+
+    Args:
+        clock: Wall-clock time, for what falls due.
+        suspend: Called when nobody is active any more.
+        ask: Asks the service what has changed.
+    """
+
+    def __init__(self, clock: Clock, suspend: Callable[[], None], ask: Callable[[], Awaitable[None]]) -> None:
+        self._clock = clock
+        self._suspend = suspend
+        self._ask = ask
+        # Tasks of user code that are neither parked nor waiting for their own branches; the function is the first.
+        self._active = 1
+        self._waiters: set[Waiter] = set()
+        # What is watched, by operation; and when each falls due, earliest first, numbered.
+        self._watches: dict[str, list[Watch]] = {}
+        self._timers: list[tuple[int, int, Watch]] = []
+        self._numbers = itertools.count()
+        # The tasks that ask the service, begun when they are first needed.
+        self._tasks: TaskGroup | None = None
+        self._keeps_time = False
+        self._looks = False
+        # What the timekeeper sleeps under; cancelled when there is an earlier timer.
+        self._sleep = anyio.CancelScope()
+
+    def open(self, tasks: TaskGroup) -> None:
+        """Where to run what asks the service."""
+        self._tasks = tasks
+
+    # --- Active or not ---------------------------------------------------------------------------------------
+
+    def rest(self) -> None:
+        """One who was active waits for others."""
+        self._active -= 1
+        if not self._active:
+            self._suspend()
+
+    def resume(self, count: int = 1) -> None:
+        """So many become active."""
+        self._active += count
+
+    async def wait(self, waiter: Waiter) -> None:
+        """Not active until woken; a cancellation wakes as well."""
+        branch = waiter.frame.branch
+        branch.waiter = waiter
+        self._waiters.add(waiter)
+        self.rest()
+        try:
+            await waiter.event.wait()
+        finally:
+            if not waiter.woken:
+                self._active += 1
+            self._waiters.discard(waiter)
+            branch.waiter = None
+
+    def wake(self, waiter: Waiter) -> None:
+        """Tell one who waits to look again."""
+        if not waiter.woken:
+            waiter.woken = True
+            self._active += 1
+            waiter.event.set()
+
+    def wake_all(self) -> None:
+        """The invocation ends: everybody has to know, also behind a shield."""
+        for waiter in self._waiters:
+            self.wake(waiter)
+
+    # --- Waiting for the service -----------------------------------------------------------------------------
+
+    async def park(self, frame: Frame, operation_id: str, until: int | None) -> None:
+        """Wait until the service says that an operation has changed. Suspends the execution if all are parked.
+
+        Args:
+            frame: Who waits.
+            operation_id: For what.
+            until: When it falls due by itself (epoch milliseconds), or `None`.
+        """
+        waiter = Waiter(frame)
+        watch = Watch(operation_id, until, lambda _: self.wake(waiter))
+        self._watches.setdefault(operation_id, []).append(watch)
+        if self._active > 1:
+            self._ask_about(watch)
+        try:
+            await self.wait(waiter)
+        finally:
+            self.forget(watch)
+
+    def watch(self, operation_id: str, until: int | None, changed: Callable[[Operation], None]) -> Watch:
+        """Be told when an operation changes, until `forget`; without being parked."""
+        watch = Watch(operation_id, until, changed)
+        self._watches.setdefault(operation_id, []).append(watch)
+        self._ask_about(watch)
+        return watch
+
+    def forget(self, watch: Watch) -> None:
+        """Stop watching."""
+        watches = self._watches[watch.operation_id]
+        watches.remove(watch)
+        if not watches:
+            del self._watches[watch.operation_id]
+
+    def changed(self, operations: Iterable[Operation]) -> None:
+        """The service says that these have changed."""
+        if not self._watches:
+            return
+        for operation in operations:
+            for watch in tuple(self._watches.get(operation.id, ())):
+                watch.changed(operation)
+
+    # --- Asking the service ----------------------------------------------------------------------------------
+
+    def _ask_about(self, watch: Watch) -> None:
+        if watch.until is not None:
+            self._set_timer(watch.until, watch)
+        elif not self._looks and self._tasks is not None:
+            self._looks = True
+            self._tasks.start_soon(self._look, name="durable: looks for what has come in")
+
+    def _set_timer(self, when: int, watch: Watch) -> None:
+        entry = (when, next(self._numbers), watch)
+        heapq.heappush(self._timers, entry)
+        if self._keeps_time:
+            if self._timers[0] is entry:
+                self._sleep.cancel()
+        elif self._tasks is not None:
+            self._keeps_time = True
+            self._tasks.start_soon(self._keep_time, name="durable: timers of one invocation")
+
+    async def _keep_time(self) -> None:
+        """Ask when something has fallen due, as long as somebody is active."""
+        while True:
+            with anyio.CancelScope() as self._sleep:
+                if not self._timers:
+                    await anyio.sleep_forever()
+                await self._clock.sleep_until(self._timers[0][0])
+            now = self._clock.now()
+            fallen_due = False
+            while self._timers and self._timers[0][0] <= now:
+                watch = heapq.heappop(self._timers)[2]
+                if watch in self._watches.get(watch.operation_id, ()):
+                    fallen_due = True
+                    # Its clock is not ours: the service may not think so yet.
+                    delay = ASK_AGAIN[min(watch.asked, len(ASK_AGAIN) - 1)]
+                    watch.asked += 1
+                    heapq.heappush(self._timers, (now + delay, next(self._numbers), watch))
+            if fallen_due:
+                await self._ask()
+
+    async def _look(self) -> None:
+        """Ask now and then, as long as somebody is parked on the outside world while others are active."""
+        for number in itertools.count():
+            await anyio.sleep(LOOK_AGAIN[min(number, len(LOOK_AGAIN) - 1)])
+            if not any(watch.until is None for watches in self._watches.values() for watch in watches):
+                self._looks = False
+                return
+            await self._ask()
