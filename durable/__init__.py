@@ -9,6 +9,7 @@ from __future__ import annotations
 from ._engine.current import StepInfo as StepInfo
 from ._engine.current import current_step as current_step
 from ._kernel.ledger import StepOutcome as StepOutcome
+from ._kernel.retry import Backoff as Backoff
 from ._kernel.retry import Retry as Retry
 from ._saga.report import CompensationItem as CompensationItem
 from ._saga.report import CompensationResult as CompensationResult

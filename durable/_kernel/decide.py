@@ -3,23 +3,33 @@
 The set of decisions is closed. The engine's one loop (`_engine/perform.py`) carries them out; after each it
 looks at history again, until the decision is `Return` or `Raise`.
 
-  type      recorded                 decision
-  --------  -----------------------  -------------------------------------------------------------
-  STEP      nothing                  Run, START first
-            READY                    Run, START first (the service counts attempts by STARTs)
-            STARTED, at least once   Run again, no START: it was interrupted
-            STARTED, at most once    Interrupt: nobody knows whether it took effect
-            PENDING                  Park until the next attempt is due
-            SUCCEEDED                Return
-            anything else            Raise
-  WAIT      nothing                  Start
-            STARTED                  Park until its recorded end, not the whole time again
-            SUCCEEDED                Return
-            anything else            Raise
-  CONTEXT   nothing                  Run, START first
-            STARTED                  Run, no second START
-            SUCCEEDED                Return; Replay when its result is rebuilt from its children
-            anything else            Raise
+  type            recorded                 decision
+  --------------  -----------------------  -------------------------------------------------------------
+  STEP            nothing                  Run, START first
+                  READY                    Run, START first (the service counts attempts by STARTs)
+                  STARTED, at least once   Run again, no START: it was interrupted
+                  STARTED, at most once    Interrupt: nobody knows whether it took effect
+                  PENDING                  Park until the next attempt is due
+                  SUCCEEDED                Return
+                  anything else            Raise
+  WAIT            nothing                  Start
+                  STARTED                  Park until its recorded end, not the whole time again
+                  SUCCEEDED                Return
+                  anything else            Raise
+  CONTEXT         nothing                  Run, START first
+                  STARTED                  Run, no second START
+                  SUCCEEDED                Return; Replay when its result is rebuilt from its children
+                  anything else            Raise
+  CALLBACK,       nothing                  Start
+  its creation    anything                 Return the callback's id: how it ended is its result's business
+  CALLBACK,       SUCCEEDED                Return
+  its result      STARTED                  Park until somebody outside completes it, or it times out
+                  anything else            Raise
+  CHAINED_INVOKE  nothing                  Start
+                  SUCCEEDED                Return
+                  FAILED, TIMED_OUT,       Raise
+                  STOPPED, CANCELLED
+                  anything else            Park until the callee has ended
 """
 
 from __future__ import annotations
@@ -82,6 +92,7 @@ Decision: TypeAlias = Return | Raise | Start | Run | Interrupt | Replay | Park
 _START = Start()
 _FIRST_RUN = Run(attempt=1, start=True)
 _REPLAY = Replay()
+_PARK = Park(None)
 
 
 def decide_step(recorded: Operation | None, semantics: Semantics) -> Decision:
@@ -125,3 +136,28 @@ def decide_context(recorded: Operation | None) -> Decision:
             return _REPLAY
         return Return(details.result if details else None)
     return Raise(details.error if details else None)
+
+
+def decide_callback_creation(recorded: Operation | None) -> Decision:
+    """What to do where a CALLBACK is created."""
+    if recorded is None:
+        return _START
+    return Return(recorded.callback_details.callback_id if recorded.callback_details else None)
+
+
+def decide_callback_result(recorded: Operation | None) -> Decision:
+    """What to do where the result of a CALLBACK, which was created before, is awaited."""
+    if recorded is None or recorded.status is OperationStatus.STARTED:
+        return _PARK
+    return _outcome(recorded)
+
+
+def decide_invoke(recorded: Operation | None) -> Decision:
+    """What to do with a CHAINED_INVOKE."""
+    if recorded is None:
+        return _START
+    return _outcome(recorded) if recorded.is_final else _PARK
+
+
+def _outcome(recorded: Operation) -> Decision:
+    return Return(recorded.result) if recorded.status is OperationStatus.SUCCEEDED else Raise(recorded.error)

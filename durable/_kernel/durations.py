@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from datetime import timedelta
 
-from .._wire.limits import MAX_DELAY_SECONDS, MIN_DELAY_SECONDS
+from .._wire.limits import MAX_CALLBACK_TIMEOUT_SECONDS, MAX_DELAY_SECONDS, MIN_DELAY_SECONDS
 from ..exceptions import InvalidDurationError
 
 
@@ -30,9 +30,26 @@ def to_wait_seconds(duration: float | timedelta, where: str) -> int:
         InvalidDurationError: Less than one second or more than 366 days.
         TypeError: Neither a number nor a `timedelta`.
     """
+    return _whole_seconds(duration, where, MAX_DELAY_SECONDS, "a durable timer takes 1 second to 366 days")
+
+
+def to_callback_seconds(duration: float | timedelta | None, where: str) -> int:
+    """A time limit of a callback for the wire, in whole seconds, rounded up; 0 is none.
+
+    Raises:
+        InvalidDurationError: Less than one second or more than 99,999,999.
+        TypeError: Neither a number nor a `timedelta`.
+    """
+    if duration is None:
+        return 0
+    rule = f"a callback's time limit is 1 to {MAX_CALLBACK_TIMEOUT_SECONDS:,} seconds, or None"
+    return _whole_seconds(duration, where, MAX_CALLBACK_TIMEOUT_SECONDS, rule)
+
+
+def _whole_seconds(duration: float | timedelta, where: str, longest: int, rule: str) -> int:
     seconds = to_seconds(duration, where)
-    if not MIN_DELAY_SECONDS <= seconds <= MAX_DELAY_SECONDS:
-        raise InvalidDurationError(seconds, where, "a durable timer takes 1 second to 366 days")
+    if not MIN_DELAY_SECONDS <= seconds <= longest:
+        raise InvalidDurationError(seconds, where, rule)
     return math.ceil(seconds)
 
 

@@ -81,10 +81,11 @@ def encode_error(error: BaseException) -> ErrorObject:
         )
     name = type_name(type(error))
     _seen[name] = type(error)
+    text = _shorten(_message(error))
     return ErrorObject(
         error_type=name,
-        error_message=_shorten(_message(error)),
-        error_data=_data(error),
+        error_message=text,
+        error_data=_data(error, text),
         stack_trace=_frames(error) or None,
     )
 
@@ -157,7 +158,7 @@ def _encodable(text: str) -> str:
     return text if text.isascii() else text.encode(errors="backslashreplace").decode()
 
 
-def _data(error: BaseException) -> str | None:
+def _data(error: BaseException, text: str) -> str | None:
     attributes = {
         name: _plain(value, _text)
         for name, value in vars(error).items()
@@ -171,12 +172,11 @@ def _data(error: BaseException) -> str | None:
         data = ErrorData(args=[_plain(arg, _text) for arg in _arguments(error)], attributes=attributes)
     encoded = _encode_data(data)
     if len(encoded) > MAX_DATA:
-        data.attributes = {
-            name: value for name, value in attributes.items() if len(_encode_data(value)) <= MAX_ATTRIBUTE
-        }
+        small = {name: value for name, value in attributes.items() if len(_encode_data(value)) <= MAX_ATTRIBUTE}
+        data.attributes = small
         encoded = _encode_data(data)
     if len(encoded) > MAX_DATA and not data.exceptions:
-        data.args = [_shorten(_message(error))]
+        data.args = [text]
         encoded = _encode_data(data)
     return encoded.decode() if len(encoded) <= MAX_DATA else None
 

@@ -12,7 +12,10 @@ from durable._kernel.decide import (
     Return,
     Run,
     Start,
+    decide_callback_creation,
+    decide_callback_result,
     decide_context,
+    decide_invoke,
     decide_step,
     decide_wait,
 )
@@ -26,7 +29,13 @@ from durable._wire import (
     OperationUpdate,
     Timestamp,
 )
-from durable._wire.operations import ContextDetails, StepDetails, WaitDetails
+from durable._wire.operations import (
+    CallbackDetails,
+    ChainedInvokeDetails,
+    ContextDetails,
+    StepDetails,
+    WaitDetails,
+)
 from durable._wire.updates import StepOptions, WaitOptions
 
 ERROR = ErrorObject(error_type="ValueError", error_message="no")
@@ -98,6 +107,54 @@ def test_a_context(status, details, decision):
     """A context that has begun is not started again; a finished one may have to be rebuilt."""
     assert decide_context(None) == Run(1, start=True)
     assert decide_context(operation(OperationType.CONTEXT, status, context_details=details)) == decision
+
+
+@pytest.mark.parametrize("status", S)
+def test_the_creation_of_a_callback(status):
+    """However the callback has ended, its handle is there: the outcome is the business of whoever awaits it."""
+    details = CallbackDetails(callback_id="cb-1", result="7", error=ERROR)
+    assert decide_callback_creation(None) == Start()
+    recorded = operation(OperationType.CALLBACK, status, callback_details=details)
+    assert decide_callback_creation(recorded) == Return("cb-1")
+    assert decide_callback_creation(operation(OperationType.CALLBACK, status)) == Return(None)
+
+
+@pytest.mark.parametrize(
+    ("status", "details", "decision"),
+    [
+        (S.STARTED, CallbackDetails(callback_id="cb-1"), Park(None)),
+        (S.SUCCEEDED, CallbackDetails(callback_id="cb-1", result="7"), Return("7")),
+        (S.SUCCEEDED, CallbackDetails(callback_id="cb-1"), Return(None)),
+        (S.SUCCEEDED, None, Return(None)),
+        (S.FAILED, CallbackDetails(error=ERROR), Raise(ERROR)),
+        (S.TIMED_OUT, CallbackDetails(error=ERROR), Raise(ERROR)),
+        (S.CANCELLED, CallbackDetails(), Raise(None)),
+    ],
+)
+def test_the_result_of_a_callback(status, details, decision):
+    """It waits for the outside world, and is never started here."""
+    assert decide_callback_result(None) == Park(None)
+    assert decide_callback_result(operation(OperationType.CALLBACK, status, callback_details=details)) == decision
+
+
+@pytest.mark.parametrize(
+    ("status", "details", "decision"),
+    [
+        (S.STARTED, None, Park(None)),
+        (S.PENDING, ChainedInvokeDetails(), Park(None)),
+        (S.SUCCEEDED, ChainedInvokeDetails(result="7"), Return("7")),
+        (S.SUCCEEDED, None, Return(None)),
+        (S.FAILED, ChainedInvokeDetails(error=ERROR), Raise(ERROR)),
+        (S.TIMED_OUT, ChainedInvokeDetails(error=ERROR), Raise(ERROR)),
+        (S.STOPPED, None, Raise(None)),
+        (S.CANCELLED, ChainedInvokeDetails(), Raise(None)),
+    ],
+)
+def test_an_invoke(status, details, decision):
+    """It is started once, and waited for until the callee has ended."""
+    assert decide_invoke(None) == Start()
+    recorded = operation(OperationType.CHAINED_INVOKE, status, chained_invoke_details=details)
+    assert decide_invoke(recorded) == decision
 
 
 def test_an_operation_is_known_by_type_subtype_name_and_parent():

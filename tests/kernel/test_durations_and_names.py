@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from durable import InvalidDurationError, InvalidNameError
-from durable._kernel.durations import to_seconds, to_wait_seconds
+from durable._kernel.durations import to_callback_seconds, to_seconds, to_wait_seconds
 from durable._kernel.names import check_name
 
 
@@ -25,6 +25,22 @@ def test_waits_outside_of_one_second_to_366_days_are_refused(duration):
     """The error names the wait and the limits."""
     with pytest.raises(InvalidDurationError, match=r"for wait 'cooling-off'"):
         to_wait_seconds(duration, "wait 'cooling-off'")
+
+
+@pytest.mark.parametrize(
+    ("duration", "seconds"),
+    [(None, 0), (1, 1), (1.2, 2), (timedelta(days=400), 34_560_000), (99_999_999, 99_999_999)],
+)
+def test_time_limits_of_callbacks_are_whole_seconds_rounded_up(duration, seconds):
+    """Without one there is no limit, which is 0 on the wire."""
+    assert to_callback_seconds(duration, "the timeout of a callback") == seconds
+
+
+@pytest.mark.parametrize("duration", [0, 0.5, -1, 100_000_000, 99_999_999.5, float("inf"), float("nan")])
+def test_time_limits_of_callbacks_outside_of_the_services_are_refused(duration):
+    """Also zero, which the service would take for none at all."""
+    with pytest.raises(InvalidDurationError, match="for the timeout of a callback: a "):
+        to_callback_seconds(duration, "the timeout of a callback")
 
 
 @pytest.mark.parametrize("duration", ["5", None, True])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from durable import InvalidDurationError, Retry
+from durable import Backoff, InvalidDurationError, Retry
 
 NONE = Retry(attempts=10, jitter="none")
 
@@ -64,6 +64,41 @@ def test_only_errors_that_are_worth_it_are_tried_again(retry_if):
     assert retry.next_delay(ValueError("x"), 1, 0.5) is None
 
 
+def test_a_backoff_without_arguments_has_the_numbers_of_the_official_sdk():
+    """Backoff() is 5 s first, x1.5, at most 5 min, full jitter."""
+    backoff = Backoff()
+    assert (backoff.initial_delay, backoff.backoff_rate, backoff.max_delay, backoff.jitter) == (
+        5.0,
+        1.5,
+        300.0,
+        "full",
+    )
+
+
+def test_a_backoff_grows_as_a_retrys_delays_do():
+    """The same numbers give the same delays."""
+    backoff = Backoff(initial_delay=5, backoff_rate=2, max_delay=timedelta(minutes=1), jitter="none")
+    assert [backoff.delay_after(attempt, 0.5) for attempt in range(1, 7)] == [5, 10, 20, 40, 60, 60]
+    assert backoff.delay_after(100_000, 0.5) == 60
+    assert Backoff(initial_delay=0, jitter="none").delay_after(1, 0.0) == 1
+
+
+def test_a_backoff_is_not_a_retry_policy_nor_the_other_way_round():
+    """One in the place of the other would ignore half of what it says."""
+    assert not isinstance(Retry(), Backoff)
+    assert not isinstance(Backoff(), Retry)
+
+
+@pytest.mark.parametrize("jitter", ["none", "half", "full"])
+@given(chance=st.floats(0, 1, exclude_max=True), attempt=st.integers(1, 5000))
+def test_a_delay_is_what_the_service_takes(jitter, chance: float, attempt: int):
+    """Whole seconds from 1 to 366 days, whatever the numbers."""
+    backoff = Backoff(initial_delay=0.001, max_delay=timedelta(days=10_000), jitter=jitter)
+    delay = backoff.delay_after(attempt, chance)
+    assert isinstance(delay, int)
+    assert 1 <= delay <= 31_622_400
+
+
 def test_senseless_policies_are_refused_when_they_are_made():
     """A bad policy is an error where it is written, not when something fails."""
     with pytest.raises(ValueError, match="attempts=0"):
@@ -74,3 +109,7 @@ def test_senseless_policies_are_refused_when_they_are_made():
         Retry(jitter="some")  # type: ignore[arg-type]
     with pytest.raises(InvalidDurationError):
         Retry(max_delay=-1)
+    with pytest.raises(ValueError, match=r"Backoff\(backoff_rate=0\)"):
+        Backoff(backoff_rate=0)
+    with pytest.raises(InvalidDurationError, match=r"Backoff\(initial_delay\)"):
+        Backoff(initial_delay=float("inf"))
