@@ -7,23 +7,24 @@ from typing import Any, TypeVar
 
 from .._engine.current import frame_var
 from .._engine.frame import Frame
-from .._engine.perform import Verb, diverge
+from .._engine.perform import diverge
 from .._kernel.decide import Decision, Interrupt, Run, decide_context
-from .._kernel.errors import decode_error, rebuild_live
+from .._kernel.errors import rebuild_live
 from .._kernel.history import Identity
 from .._kernel.names import check_name
 from .._kernel.values import Converter
-from .._wire import ErrorObject, Operation, OperationAction, OperationType, OperationUpdate, SubType
+from .._wire import Operation, OperationAction, OperationType, OperationUpdate, SubType
 from .._wire.limits import REPLAY_CHILDREN_BYTES
 from .._wire.updates import ContextOptions
+from .body import BodyVerb
 
 T = TypeVar("T")
 
 
-class ChildVerb(Verb[T]):
+class ChildVerb(BodyVerb[T]):
     """One child context: a body that gets a frame of its own."""
 
-    __slots__ = ("_body", "_converter", "_live", "_live_error", "_name")
+    __slots__ = ("_body",)
 
     def __init__(
         self,
@@ -34,13 +35,10 @@ class ChildVerb(Verb[T]):
         name: str,
         sub_type: str = SubType.RUN_IN_CHILD_CONTEXT,
     ) -> None:
-        self._name = check_name(name, "a child context")
-        self.identity = Identity(OperationType.CONTEXT, sub_type, name, frame.context_id)
+        identity = Identity(OperationType.CONTEXT, sub_type, check_name(name, "a child context"), frame.context_id)
+        label = f"child {name!r}" if sub_type == SubType.RUN_IN_CHILD_CONTEXT else str(identity)
+        super().__init__(identity, converter, label)
         self._body = body
-        self._converter = converter
-        # What this very invocation's run gave: its value need not be rebuilt from the children it just ran.
-        self._live: tuple[str, T] | None = None
-        self._live_error: tuple[ErrorObject, Exception] | None = None
 
     def decide(self, recorded: Operation | None) -> Decision:
         """By the rules of a CONTEXT."""
@@ -52,13 +50,12 @@ class ChildVerb(Verb[T]):
         try:
             payload, value = await self._run_in(frame, child)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the child's outcome
-            recorded, rebuilt = rebuild_live(error)
             if child.registers:
                 # Its compensations must be registered again on replay, so its body must run again, and a FAILED
                 # context's records are not given back by the service. It stays open: replay comes to this again.
+                _, rebuilt = rebuild_live(error)
                 raise rebuilt from rebuilt.__cause__
-            self._live_error = (recorded, rebuilt)
-            return self.update(operation_id, OperationAction.FAIL, error=recorded)
+            return self.failed(operation_id, error)
         self._live = (payload, value)
         rebuild = child.registers or len(payload) > REPLAY_CHILDREN_BYTES
         return self.update(
@@ -76,31 +73,16 @@ class ChildVerb(Verb[T]):
         _, value = await self._run_in(frame, child)
         return value
 
-    def value(self, payload: str | None) -> T:
-        """The result, decoded by the function's return annotation."""
-        if self._live is not None and self._live[0] == payload:
-            return self._live[1]
-        value: T = self._converter.decode(payload, f"the recorded result of child {self._name!r}")
-        return value
-
-    def error(self, recorded: ErrorObject | None) -> Exception:
-        """What the subflow raised, as its own type."""
-        if self._live_error is not None and self._live_error[0] == recorded:
-            return self._live_error[1]
-        return decode_error(recorded)
-
     async def _run_in(self, frame: Frame, child: Frame) -> tuple[str, T]:
-        frame.active = f"child {self._name!r}"
+        frame.active = self.label
         token = frame_var.set(child)
         try:
             result = await self._body(child)
-            await check_end(child, f"the end of child {self._name!r}")
+            await check_end(child, f"the end of {self.label}")
         finally:
             frame_var.reset(token)
             frame.active = None
-        what = f"the result of child {self._name!r}"
-        payload = self._converter.encode(result, what)
-        return payload, self._converter.decode(payload, what)
+        return self.encode(result, f"the result of {self.label}")
 
 
 async def check_end(frame: Frame, found: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -10,18 +9,18 @@ import anyio
 
 from .._engine.current import StepInfo, step_var
 from .._engine.frame import Frame
-from .._engine.perform import Verb
 from .._kernel.batch import check_payload
 from .._kernel.decide import Decision, Interrupt, Run, Semantics, decide_step
-from .._kernel.errors import decode_error, rebuild_live
+from .._kernel.errors import encode_error
 from .._kernel.history import Identity
 from .._kernel.names import check_name
 from .._kernel.retry import Retry
 from .._kernel.signatures import Signature, signature_of
 from .._kernel.values import Converter
-from .._wire import ErrorObject, Operation, OperationAction, OperationType, OperationUpdate, SubType
+from .._wire import Operation, OperationAction, OperationType, OperationUpdate, SubType
 from .._wire.updates import StepOptions
 from ..exceptions import FrameMisuseError, SerializationError, StepInterruptedError, StepTimeoutError
+from .body import BodyVerb, call_function
 
 T = TypeVar("T")
 
@@ -29,21 +28,10 @@ _HOPELESS = (FrameMisuseError, SerializationError)
 """Errors in the code itself: trying again gives them again."""
 
 
-class StepVerb(Verb[T]):
+class StepVerb(BodyVerb[T]):
     """One step: a user's function, its arguments and how to run it."""
 
-    __slots__ = (
-        "_args",
-        "_function",
-        "_live",
-        "_live_error",
-        "_result",
-        "_retry",
-        "_semantics",
-        "_signature",
-        "_timeout",
-        "name",
-    )
+    __slots__ = ("_args", "_function", "_retry", "_semantics", "_signature", "_timeout", "name")
 
     def __init__(
         self,
@@ -57,17 +45,14 @@ class StepVerb(Verb[T]):
         semantics: Semantics = "at-least-once",
     ) -> None:
         self._signature: Signature = signature_of(function)
-        self._result = self.converter()
         self.name = check_name(self._signature.name if name is None else name, "a step")
-        self.identity = Identity(OperationType.STEP, SubType.STEP, self.name, frame.context_id)
+        identity = Identity(OperationType.STEP, SubType.STEP, self.name, frame.context_id)
+        super().__init__(identity, self.converter(), f"step {self.name!r}")
         self._function = function
         self._args = args
         self._retry = retry
         self._timeout = timeout
         self._semantics: Semantics = semantics
-        # What this very invocation's run gave, so that it need not be decoded a second time.
-        self._live: tuple[str, T] | None = None
-        self._live_error: tuple[ErrorObject, Exception] | None = None
 
     @property
     def awaits_start(self) -> bool:  # type: ignore[override]
@@ -81,36 +66,22 @@ class StepVerb(Verb[T]):
     async def run(self, frame: Frame, operation_id: str, decision: Run | Interrupt) -> OperationUpdate:
         """Run one attempt."""
         if isinstance(decision, Interrupt):
-            return self._failed(operation_id, StepInterruptedError(self.name), decision.attempt)
-        frame.active = f"step {self.name!r}"
+            return self._unsuccessful(operation_id, StepInterruptedError(self.name), decision.attempt)
+        frame.active = self.label
         try:
             result = await self._attempt(frame, operation_id, decision.attempt)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the step's outcome
-            return self._failed(operation_id, error, decision.attempt)
+            return self._unsuccessful(operation_id, error, decision.attempt)
         finally:
             frame.active = None
-        what = f"the result of step {self.name!r}"
+        what = f"the result of {self.label}"
         try:
-            payload = self._result.encode(result, what)
+            payload, value = self.encode(result, what)
             check_payload(payload, what)
-            value = self._result.decode(payload, what)
         except SerializationError as error:
-            return self._failed(operation_id, error, decision.attempt)
+            return self._unsuccessful(operation_id, error, decision.attempt)
         self._live = (payload, value)
         return self.update(operation_id, OperationAction.SUCCEED, payload=payload)
-
-    def value(self, payload: str | None) -> T:
-        """The result, decoded by the function's return annotation."""
-        if self._live is not None and self._live[0] == payload:
-            return self._live[1]
-        value: T = self._result.decode(payload, f"the recorded result of step {self.name!r}")
-        return value
-
-    def error(self, recorded: ErrorObject | None) -> Exception:
-        """What the function raised, as its own type."""
-        if self._live_error is not None and self._live_error[0] == recorded:
-            return self._live_error[1]
-        return decode_error(recorded)
 
     def converter(self) -> Converter[Any]:
         """What encodes and decodes the result; resolved before anything runs."""
@@ -124,25 +95,20 @@ class StepVerb(Verb[T]):
         token = step_var.set(info)
         try:
             if timeout is None:
-                return await self.call()
+                return await self._call()
             with anyio.move_on_after(timeout) as scope:
-                return await self.call()
+                return await self._call()
             if scope.cancelled_caught:
                 raise StepTimeoutError(self.name, timeout)
         finally:
             step_var.reset(token)
 
-    async def call(self) -> Any:
-        """Call the function: a coroutine here, anything else in a worker thread."""
-        if self._signature.is_async:
-            return await self._function(*self._args)
-        from anyio.to_thread import run_sync  # only here: few need it
-
+    async def _call(self) -> Any:
         # A thread cannot be stopped. With a time limit it is left to itself; without, it is waited for.
-        result = await run_sync(self._function, *self._args, abandon_on_cancel=self._timeout is not None)
-        return await result if inspect.isawaitable(result) else result
+        return await call_function(self._signature, self._function, self._args, abandon=self._timeout is not None)
 
-    def _failed(self, operation_id: str, error: Exception, attempt: int) -> OperationUpdate:
+    def _unsuccessful(self, operation_id: str, error: Exception, attempt: int) -> OperationUpdate:
+        """What comes of an attempt that failed: another one, or the step's failure."""
         delay = None
         if self._retry is not None and not isinstance(error, _HOPELESS):
             import random  # only here: it is slow to load
@@ -153,13 +119,11 @@ class StepVerb(Verb[T]):
                 trouble.add_note(f"raised by retry_if of step {self.name!r} for {error!r}")
                 trouble.__cause__ = error
                 error = trouble
-        recorded, rebuilt = rebuild_live(error)
-        if delay is not None:
-            return self.update(
-                operation_id,
-                OperationAction.RETRY,
-                error=recorded,
-                step_options=StepOptions(next_attempt_delay_seconds=delay),
-            )
-        self._live_error = (recorded, rebuilt)
-        return self.update(operation_id, OperationAction.FAIL, error=recorded)
+        if delay is None:
+            return self.failed(operation_id, error)
+        return self.update(
+            operation_id,
+            OperationAction.RETRY,
+            error=encode_error(error),
+            step_options=StepOptions(next_attempt_delay_seconds=delay),
+        )
