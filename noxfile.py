@@ -11,7 +11,7 @@ from pathlib import Path
 
 import nox
 
-nox.needs_version = ">=2025.10.14"
+nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "venv"
 nox.options.sessions = ["tests", "lint", "types"]
 
