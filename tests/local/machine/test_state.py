@@ -247,6 +247,31 @@ def test_what_is_cut_off_never_falls_due(end: OperationAction):
     assert bench.state.next_due is None
 
 
+def test_void_timers_among_those_that_fall_due():
+    """What was cancelled or cut off is passed over, wherever it stands in the order of time."""
+    bench = Bench()
+    bench.call(context(START, "p"), *(wait(START, f"{n}", seconds=n) for n in (1, 2, 3, 4)))
+    bench.call(*(wait(START, f"p-{n}", seconds=n, parent_id="p") for n in (1, 2, 3, 4)), wait(CANCEL, "3"))
+    bench.call(context(SUCCEED, "p"), wait(CANCEL, "1"))
+    forward = bench.wait(3)
+    assert list(forward.operations) == ["2"]
+    assert [event.operation_id for event in forward.events] == ["2"]
+    assert bench.state.next_due == BEGIN + 4000
+
+
+def test_changes_and_events_are_numbered_without_gaps():
+    """Whatever a call holds; what no event is told of is a change all the same."""
+    bench = Bench()
+    bench.call(step(START, "a"), retry(1, "a"), step(START, "b"))
+    bench.wait(1)
+    bench.call(step(START, "a"), step(SUCCEED, "a"))
+    assert [(change.number, change.first_event, len(change.events)) for change in bench.changes] == [
+        (2, 2, 3),
+        (3, 5, 0),
+        (4, 5, 2),
+    ]
+
+
 @pytest.mark.parametrize(
     ("way", "waiting"),
     [
