@@ -51,11 +51,14 @@ def _candidates() -> Iterator[str]:
     """The Python that runs nox, those on PATH, those of pyenv; the newest of a version first."""
     yield sys.executable
     directories = [Path(directory) for directory in os.get_exec_path()]
-    pyenv = os.environ.get("PYENV_ROOT")
-    if pyenv is None and shutil.which("pyenv"):
-        pyenv = subprocess.run(["pyenv", "root"], capture_output=True, text=True, check=False).stdout.strip()
-    versions = Path(pyenv or Path.home() / ".pyenv") / "versions"
-    directories += sorted(versions.glob("*/bin"), key=_by_version, reverse=True)
+    roots = [directory.parent for directory in directories if directory.name == "shims"]
+    if "PYENV_ROOT" in os.environ:
+        roots.append(Path(os.environ["PYENV_ROOT"]))
+    elif shutil.which("pyenv"):
+        told = subprocess.run(["pyenv", "root"], capture_output=True, text=True, check=False)
+        roots.append(Path(told.stdout.strip()))
+    for root in dict.fromkeys(roots):
+        directories += sorted((root / "versions").glob("*/bin"), key=_by_version, reverse=True)
     for directory in directories:
         for version in SUPPORTED:
             candidate = directory / f"python{version}"
