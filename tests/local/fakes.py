@@ -1,0 +1,142 @@
+"""A store that fails, or is slow, when a test says so; and one execution on a service over it, called by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from durable._wire import (
+    ErrorObject,
+    ExecutionStatus,
+    InvocationInput,
+    InvocationOutput,
+    InvocationStatus,
+    Operation,
+    OperationUpdate,
+    Timestamp,
+)
+from durable._wire.calls import CheckpointDurableExecutionResponse
+from durable.abc import Change, Clock, ExecutionRecord, Loaded, Store
+from durable.exceptions import StoreError
+from durable.local.service import LocalService
+from durable.local.stores.memory import MemoryStore
+from durable.testing import SkippingClock
+
+PENDING = InvocationOutput(status=InvocationStatus.PENDING)
+SUCCEEDED = InvocationOutput(status=InvocationStatus.SUCCEEDED, result="1")
+
+
+async def nothing() -> None:
+    """What a hook does by default."""
+
+
+async def fail() -> None:
+    """What a hook does when the disk is full."""
+    raise StoreError("no space left on device")
+
+
+class FakeStore(MemoryStore):
+    """A memory store with hooks around every commit, and a count of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.commits = 0
+        self.loads = 0
+        # Called before a commit is applied, and after it was applied but before anybody is told.
+        self.before: Callable[[], Awaitable[None]] = nothing
+        self.after: Callable[[], Awaitable[None]] = nothing
+        self.before_load: Callable[[], Awaitable[None]] = nothing
+
+    async def commit(self, execution_id: str, change: Change) -> None:
+        await self.before()
+        await super().commit(execution_id, change)
+        self.commits += 1
+        await self.after()
+
+    async def load(self, execution_id: str) -> Loaded | None:
+        self.loads += 1
+        await self.before_load()
+        return await super().load(execution_id)
+
+
+class HandClock(Clock):
+    """A clock that stands still until a test sets it, forwards or backwards."""
+
+    def __init__(self) -> None:
+        self.time = SkippingClock().now()
+
+    def now(self) -> Timestamp:
+        return self.time
+
+    def move(self, seconds: float) -> None:
+        """Let time jump."""
+        self.time = Timestamp(self.time + round(seconds * 1000))
+
+    async def sleep_until(self, when: int) -> None:
+        raise AssertionError("nobody sleeps here")
+
+
+def record_of(name: str = "t-1", **changes: Any) -> ExecutionRecord:
+    """An execution that begins."""
+    fields: dict[str, Any] = {
+        "id": f"id-of-{name}",
+        "name": name,
+        "arn": f"arn:aws:lambda:local:0:function:f:1/durable-execution/{name}/id-of-{name}",
+        "function": "tests:f",
+        "status": ExecutionStatus.RUNNING,
+        "start_timestamp": SkippingClock().now(),
+        "input": "null",
+    }
+    return ExecutionRecord(**{**fields, **changes})
+
+
+class Caller:
+    """A function's side of one execution, each call by hand."""
+
+    def __init__(self, store: Store | None = None, *, name: str = "t-1", page_size: int = 1000) -> None:
+        self.store = store or FakeStore()
+        self.clock = HandClock()
+        self.page_size = page_size
+        self.service = LocalService(self.store, self.clock, page_size=page_size)
+        self.record = record_of(name)
+        self.arn = self.record.arn
+        self.id = self.record.id
+        self.token = ""
+        self.calls = 0
+
+    async def create(self) -> InvocationInput:
+        """Start the execution, and its first invocation."""
+        await self.service.create(self.record)
+        return await self.begin()
+
+    async def begin(self) -> InvocationInput:
+        """The next invocation."""
+        event = await self.service.begin_invocation(self.id)
+        self.token = event.checkpoint_token
+        return event
+
+    def restart(self) -> None:
+        """Another process has the store now."""
+        self.service = LocalService(self.store, self.clock, page_size=self.page_size)
+
+    async def call(
+        self, *updates: OperationUpdate, token: str | None = None, client_token: str | None = None
+    ) -> CheckpointDurableExecutionResponse:
+        """One checkpoint call, with the current token unless another one is given."""
+        self.calls += 1
+        answer = await self.service.checkpoint(
+            self.arn, self.token if token is None else token, updates, client_token or f"call-{self.calls}"
+        )
+        if token is None and answer.checkpoint_token is not None:
+            self.token = answer.checkpoint_token
+        return answer
+
+    async def end(self, outcome: InvocationOutput | ErrorObject = PENDING, *, accept_idle: bool = True) -> bool:
+        """The invocation's answer."""
+        return await self.service.end_invocation(self.id, outcome, accept_idle=accept_idle)
+
+    async def recorded(self) -> Sequence[Operation]:
+        """What the store has."""
+        loaded = await self.store.load(self.id)
+        assert loaded is not None
+        return loaded.operations
