@@ -23,7 +23,8 @@ LAYERS = [
     ["context"],
     ["function"],
     ["aws", "local"],
-    ["cli", "server", "testing", "__main__"],
+    ["cli", "server", "testing"],
+    ["__main__"],
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 PURE = ("_wire", "_kernel", "exceptions", "local.machine")

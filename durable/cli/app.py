@@ -1,0 +1,67 @@
+"""The program `durable`: its commands, one module each, and what is said where none is called."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Final
+
+import typer
+
+from . import history, ls, resume, run, show
+from .exits import explain
+from .texts import paragraphs
+
+HELP: Final = paragraphs("""
+Durable executions on this machine: start them, watch them, look at them, go on with them.
+
+Everything is in one SQLite file: durable.db in the current directory, unless --store or DURABLE_STORE says
+otherwise.
+""")
+
+app = typer.Typer(
+    name="durable",
+    help=HELP,
+    epilog=explain(),
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+RUNNING: Final = "Run"
+LOOKING: Final = "Look"
+
+# In the order in which --help has them.
+app.command("run", help=run.HELP, epilog=run.EPILOG, rich_help_panel=RUNNING)(run.run)
+app.command("resume", help=resume.HELP, epilog=resume.EPILOG, rich_help_panel=RUNNING)(resume.resume)
+app.command("ls", help=ls.HELP, epilog=ls.EPILOG, rich_help_panel=LOOKING)(ls.ls)
+app.command("show", help=show.HELP, epilog=show.EPILOG, rich_help_panel=LOOKING)(show.show)
+app.command("history", help=history.HELP, epilog=history.EPILOG, rich_help_panel=LOOKING)(history.history)
+
+
+def _print_version(*, value: bool) -> None:
+    if value:
+        import durable
+
+        sys.stdout.write(f"durable {durable.__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """What comes before every command."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the program, and end the process with its exit code.
+
+    Args:
+        arguments: The command line without the program's name; by default that of the process.
+    """
+    app(arguments, prog_name="durable")

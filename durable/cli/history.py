@@ -1,0 +1,120 @@
+"""`durable history`: an execution's events."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from .exits import ExitCode
+from .options import DEFAULT_STORE, DebugOption, StoreOption, complete_name, reporting
+
+if TYPE_CHECKING:
+    from .._wire.events import Event
+    from ..local import Reader
+
+HELP: Final = """
+Show an execution's history, event by event.
+
+Works while an engine is at work on the store.
+"""
+
+EPILOG: Final = (
+    "--json: the document that GetDurableExecutionHistory answers with, Events and all; it can be kept as a "
+    "history file, to replay code against."
+)
+
+_SHOWN = 200
+"""Characters of a result or an error."""
+
+
+@reporting
+def history(
+    *,
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="The execution.", autocompletion=complete_name, show_default=False)
+    ],
+    as_document: Annotated[bool, typer.Option("--json", help="One JSON document (see below).")] = False,
+    store: StoreOption = DEFAULT_STORE,
+    debug: DebugOption = False,  # noqa: ARG001 - `reporting` looks at it
+) -> ExitCode:
+    """Show an execution's events."""
+    from .reading import find, read_store
+
+    async def read(reader: Reader) -> Sequence[Event]:
+        return await reader.history((await find(reader, name)).name)
+
+    events = read_store(store, read)
+    if as_document:
+        import msgspec
+
+        from .._wire.codec import HISTORY_RESPONSE
+        from .._wire.events import GetDurableExecutionHistoryResponse
+
+        document = HISTORY_RESPONSE.encode(GetDurableExecutionHistoryResponse(events=tuple(events)))
+        sys.stdout.write(f"{msgspec.json.format(document, indent=2).decode()}\n")
+    else:
+        _print(events)
+    return ExitCode.SUCCEEDED
+
+
+def _print(events: Sequence[Event]) -> None:
+    from rich.text import Text
+
+    from .terminal import console_for, print_rows
+    from .texts import duration_text, time_text
+
+    console = console_for(sys.stdout)
+    rows = [[Text(heading, "bold") for heading in ("#", "TIME", "AFTER", "EVENT", "NAME", "DETAILS")]]
+    begin = events[0].event_timestamp if events else 0
+    for event in events:
+        style = "red" if event.event_type.endswith(("Failed", "TimedOut", "Stopped")) else ""
+        rows.append(
+            [
+                Text(str(event.event_id)),
+                Text(time_text(event.event_timestamp), "dim"),
+                Text(duration_text(event.event_timestamp - begin)),
+                Text(_kind(event), style),
+                Text(event.name or ""),
+                Text(_details(event), style or "dim"),
+            ]
+        )
+    print_rows(console, rows, right=2)
+
+
+def _kind(event: Event) -> str:
+    """What happened; of contexts, in what sort of context."""
+    return (
+        f"{event.event_type} {event.sub_type or ''}" if event.event_type.startswith("Context") else event.event_type
+    )
+
+
+def _details(event: Event) -> str:
+    """What an event holds, on one line."""
+    from .._wire.events import (
+        ExecutionStartedDetails,
+        InvocationCompletedDetails,
+        StepFailedDetails,
+        WaitStartedDetails,
+    )
+    from .story import error_of, result_of
+    from .texts import duration_text, error_text, time_text, value_text
+
+    details = event.details
+    if isinstance(details, ExecutionStartedDetails):
+        return value_text(details.input.payload, _SHOWN)
+    if isinstance(details, WaitStartedDetails):
+        return f"{details.duration} s, until {time_text(details.scheduled_end_timestamp)}"
+    if isinstance(details, InvocationCompletedDetails):
+        took = f"took {duration_text(event.event_timestamp - details.start_timestamp)}"
+        return took if details.error is None else f"{took}, raised {error_text(details.error.payload, _SHOWN)}"
+    again = ""
+    if isinstance(details, StepFailedDetails) and details.retry_details.next_attempt_delay_seconds:
+        retries = details.retry_details
+        again = f"attempt {retries.current_attempt}, again in {retries.next_attempt_delay_seconds} s: "
+    error = error_of(event)
+    if error is not None:
+        return again + error_text(error, _SHOWN)
+    return value_text(result_of(event), _SHOWN)

@@ -1,0 +1,139 @@
+"""How an execution ended, for people: the last lines of `run` and `resume`, and the head of `show`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.text import Text
+
+from .._wire import ErrorObject, ExecutionStatus
+from ..abc import ExecutionRecord
+from ..exceptions import EngineClosedError
+from .session import Ending, Followed
+from .story import Rollback
+from .terminal import Signs, put, signs_of
+from .texts import (
+    duration_text,
+    error_name,
+    error_text,
+    origin_text,
+    pretty_json,
+    safe_text,
+    target_text,
+)
+
+STATUS_STYLE = {
+    ExecutionStatus.SUCCEEDED: "green",
+    ExecutionStatus.FAILED: "red",
+    ExecutionStatus.TIMED_OUT: "red",
+    ExecutionStatus.STOPPED: "red",
+    ExecutionStatus.RUNNING: "yellow",
+}
+
+_LABEL = 12
+
+
+def title(record: ExecutionRecord) -> Text:
+    """`book_trip  t-1  examples/trip.py`: which execution, and of what."""
+    where, _, function = target_text(record.function).rpartition(":")
+    return Text.assemble((function, "bold"), "  ", (record.name, "cyan"), "  ", (where, "dim"))
+
+
+def print_ending(console: Console, followed: Followed, ending: Ending, go_on: str, *, named: bool) -> None:
+    """Print how following an execution ended.
+
+    Args:
+        console: Where to.
+        followed: The execution.
+        ending: How.
+        go_on: The command that goes on with it.
+        named: Whether it must be said which execution it is.
+    """
+    signs = signs_of(console)
+    rollbacks = followed.story.rollbacks.values()
+    if ending.record is not None:
+        print_outcome(console, ending.record, rollbacks, named=named)
+        return
+    if isinstance(ending.error, EngineClosedError):
+        head = Text.assemble((f"{signs.waiting} stopped", "bold yellow"), f"  {followed.name} stays as it is")
+    else:
+        head = Text.assemble((f"{signs.failed} cannot go on", "bold red"), f"  {followed.name} stays as it is")
+    console.print(head)
+    if not isinstance(ending.error, EngineClosedError):
+        _labelled(console, "because", safe_text(str(ending.error)), "red")
+    _print_rollbacks(console, rollbacks)
+    _labelled(console, "go on with", go_on, "bold")
+
+
+def print_outcome(
+    console: Console, record: ExecutionRecord, rollbacks: Iterable[Rollback], *, named: bool = False
+) -> None:
+    """Print how an execution ended: its result or its error, and what was undone."""
+    put(console, verdict(record, signs_of(console), named=named))
+    if record.status is ExecutionStatus.SUCCEEDED:
+        _print_rollbacks(console, rollbacks)
+        _print_result(console, record.result)
+        return
+    _print_error(console, "error", record.error)
+    for rollback in rollbacks:
+        if record.error is not None and rollback.reason is not None and rollback.failed:
+            _print_error(console, "because", rollback.reason)
+    _print_rollbacks(console, rollbacks)
+
+
+def verdict(record: ExecutionRecord, signs: Signs, *, named: bool = False) -> Text:
+    """`✓ succeeded in 2.24 s`."""
+    style = STATUS_STYLE.get(record.status, "yellow")
+    sign = signs.succeeded if record.status is ExecutionStatus.SUCCEEDED else signs.failed
+    elapsed = (record.end_timestamp or record.start_timestamp) - record.start_timestamp
+    word = record.status.lower().replace("_", " ")
+    name = (f" {record.name}" if named else "", "bold cyan")
+    return Text.assemble(
+        (sign, f"bold {style}"), name, (f" {word}", f"bold {style}"), (f" in {duration_text(elapsed)}", "dim")
+    )
+
+
+def _print_result(console: Console, payload: str | None) -> None:
+    if not payload or payload == "null":
+        return
+    text = safe_text(pretty_json(payload))
+    if console.no_color or not console.is_terminal:
+        console.print(Text(text), soft_wrap=True)
+        return
+    from rich.highlighter import JSONHighlighter
+
+    console.print(JSONHighlighter()(text), soft_wrap=True)
+
+
+def _print_error(console: Console, label: str, error: ErrorObject | None) -> None:
+    if error is None:
+        _labelled(console, label, error_text(error), "red")
+        return
+    text = Text.assemble((error_name(error), "bold red"), ": ", safe_text(error.error_message or ""))
+    _labelled(console, label, text)
+    origin = origin_text(error)
+    if origin:
+        _labelled(console, "", Text(f"at {origin}", "dim"))
+
+
+def _print_rollbacks(console: Console, rollbacks: Iterable[Rollback]) -> None:
+    for rollback in rollbacks:
+        if rollback.undone:
+            _labelled(console, "undone", Text(", ".join(rollback.undone), "green"))
+        for name, error in rollback.failed:
+            text = Text.assemble((name, "bold red"), "  ", (error_text(error), "red"))
+            _labelled(console, "NOT undone", text, "bold red")
+        if rollback.skipped:
+            _labelled(
+                console, "NOT undone", Text(f"{', '.join(rollback.skipped)} (not attempted)", "red"), "bold red"
+            )
+
+
+def _labelled(console: Console, label: str, text: Text | str, style: str = "") -> None:
+    """A label, and beside it text that may take several lines."""
+    shown = Text(text) if isinstance(text, str) else text
+    lines = list(shown.wrap(console, max(20, console.width - _LABEL - 2))) if console.is_terminal else [shown]
+    for number, line in enumerate(lines):
+        head = Text(f"  {label if number == 0 else '':<{_LABEL}}", style or "dim")
+        console.print(head + line, soft_wrap=True)

@@ -1,0 +1,115 @@
+"""The plain view: a line of text for everything that happens. For files, pipes and simple terminals."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Final
+
+from rich.console import Console
+from rich.text import Text
+
+from .._wire.events import Event
+from .outcome import print_ending
+from .session import Ending, Followed, View
+from .story import Moment
+from .texts import duration_text, error_text, stamp_text, target_text, time_text, value_text
+
+MOST: Final = 120
+"""Characters of a result that are shown."""
+
+
+class PlainView(View):
+    """Tells in lines: when, what, and how it went.
+
+    Args:
+        console: Where to.
+        go_on: The command that goes on with an execution, by its name.
+    """
+
+    def __init__(self, console: Console, go_on: Callable[[str], str]) -> None:
+        self._console = console
+        self._go_on = go_on
+        # Whether lines have to say which execution they are about.
+        self._several = False
+        self._began = 0
+
+    def opened(self) -> AbstractContextManager[object]:
+        """Nothing is needed."""
+        return contextlib.nullcontext()
+
+    def begin(self, followed: Followed) -> None:
+        """Say what it is."""
+        record = followed.record
+        self._began += 1
+        self._several = self._began > 1
+        what = f"{record.name}: {target_text(record.function)}"
+        if followed.was_over:
+            how = f"was over at {time_text(record.end_timestamp or record.start_timestamp)}, nothing was run"
+        elif followed.existed:
+            how = f"goes on, begun {time_text(record.start_timestamp)}"
+        else:
+            how = "started"
+        self._print(f"{what} {how}")
+
+    def tell(self, followed: Followed, event: Event, moments: Sequence[Moment]) -> None:  # noqa: ARG002
+        """A line a moment."""
+        if not followed.was_over:
+            self.resumed(followed, moments)
+
+    def resumed(self, followed: Followed, moments: Sequence[Moment]) -> None:
+        """A line for each."""
+        for moment in moments:
+            name = f"{followed.name}  " if self._several else ""
+            self._print(f"{stamp_text(moment.time)}  {name}{sentence(moment)}")
+
+    def end(self, followed: Followed, ending: Ending) -> None:
+        """The outcome."""
+        print_ending(self._console, followed, ending, self._go_on(followed.name), named=self._several)
+
+    def stopping(self) -> None:
+        """Say why it takes time."""
+        self._print("stopping: a thread is still at work")
+
+    def close(self) -> None:
+        """Nothing is to be given back."""
+
+    def _print(self, line: str) -> None:
+        self._console.print(Text(line), soft_wrap=True)
+        self._console.file.flush()
+
+
+def sentence(moment: Moment) -> str:
+    """A moment in words."""
+    thing = moment.thing
+    if thing is None:
+        return f"the invocation failed, it is repeated: {error_text(moment.error)}"
+    name = f"undo {thing.name}" if thing.role == "undo" else thing.name
+    again = f" (attempt {moment.attempt})" if moment.attempt > 1 else ""
+    took = "" if thing.role == "wait" else "in "
+    took += duration_text(moment.elapsed)
+    match moment.kind:
+        case "begun" if moment.until is not None:
+            said = f"waits until {time_text(moment.until)}"
+        case "begun":
+            said = f"started{again}"
+        case "succeeded":
+            value = value_text(moment.payload, MOST)
+            said = (
+                f"{'waited' if thing.role == 'wait' else 'succeeded'} {took}{again}{f': {value}' if value else ''}"
+            )
+        case "failed":
+            said = f"FAILED {took}{again}: {error_text(moment.error)}"
+        case "retry":
+            when = time_text(moment.until or moment.time)
+            said = f"failed, attempt {moment.attempt}, again at {when}: {error_text(moment.error)}"
+        case "interrupted":
+            said = "was interrupted, runs again"
+        case "rollback":
+            said = f"rolls back {', '.join(moment.names)}: {error_text(moment.error)}"
+        case "skipped":
+            said = f"did not attempt to undo {', '.join(moment.names)}"
+        case _:
+            said = f"rolled back {took}"
+    return f"{name} {said}"

@@ -1,0 +1,93 @@
+"""`durable show`: one execution, its operations as a tree."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import msgspec
+import typer
+
+from .exits import ExitCode
+from .options import DEFAULT_STORE, DebugOption, StoreOption, complete_name, reporting
+from .texts import paragraphs
+
+if TYPE_CHECKING:
+    from .._wire import Operation
+    from .._wire.events import Event
+    from ..abc import ExecutionRecord
+    from ..local import Reader
+
+HELP: Final = paragraphs("""
+Show an execution and the tree of its operations.
+
+Each with status, attempts, duration, result or error. What a rollback has undone hangs below the step it undoes,
+numbered in the order of undoing. Works while an engine is at work on the store.
+""")
+
+EPILOG: Final = (
+    "--json: one object with what durable ls --json has, the input, rollbacks, and operations: each with id, "
+    "parent_id, type, sub_type, name, status, started, ended, seconds, attempts, until, result, error, and undoes "
+    "and undone_by, which pair compensations with what they undo by id."
+)
+
+
+class Found(msgspec.Struct, frozen=True):
+    """One execution, whole."""
+
+    record: ExecutionRecord
+    operations: list[Operation]
+    events: list[Event]
+
+
+@reporting
+def show(
+    *,
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="The execution.", autocompletion=complete_name, show_default=False)
+    ],
+    as_document: Annotated[bool, typer.Option("--json", help="One JSON object (see below).")] = False,
+    store: StoreOption = DEFAULT_STORE,
+    debug: DebugOption = False,  # noqa: ARG001 - `reporting` looks at it
+) -> ExitCode:
+    """Show an execution and its operations."""
+    from .reading import find, read_store
+
+    async def read(reader: Reader) -> Found:
+        record = await find(reader, name)
+        # Events last: whatever an operation has come to, they tell it as well.
+        operations = await reader.operations(name)
+        return Found(record, list(operations), list(await reader.history(name)))
+
+    found = read_store(store, read)
+    if as_document:
+        from .machine import encode
+
+        document = msgspec.json.format(encode(_document(found)), indent=2)
+        sys.stdout.write(f"{document}\n")
+    else:
+        from .terminal import console_for
+        from .tree_view import print_execution
+
+        print_execution(console_for(sys.stdout), found.record, found.operations, found.events)
+    return ExitCode.SUCCEEDED
+
+
+def _document(found: Found) -> dict[str, Any]:
+    from .machine import execution_shape, operation_shape, rollback_shape, value_shape
+    from .story import Story
+    from .tree import Tree
+
+    story = Story()
+    story.recall(found.events)
+    undone_by = Tree(found.operations).pairs()
+    undoes = {compensation: forward for forward, compensation in undone_by.items()}
+    return {
+        **execution_shape(found.record),
+        "input": value_shape(found.record.input),
+        "rollbacks": [rollback_shape(rollback) for rollback in story.rollbacks.values()],
+        "operations": [
+            operation_shape(operation, undoes=undoes.get(operation.id), undone_by=undone_by.get(operation.id))
+            for operation in found.operations
+        ],
+    }

@@ -1,0 +1,340 @@
+"""History events as what somebody who watches wants to know. Pure: nothing here prints or waits.
+
+A `Story` is told one execution's events in order, and answers with moments. What is how a thing is recorded, and
+not what happened, stays untold: the step that holds a rollback's plan, the one that counts its attempts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final, Literal
+
+import msgspec
+
+from .._kernel.ids import compensation_id, operation_id, rollback_id
+from .._kernel.ledger import Plan, decode_plan
+from .._wire import ErrorObject, SubType
+from .._wire.events import (
+    Event,
+    EventError,
+    EventResult,
+    EventType,
+    FailureDetails,
+    InvocationCompletedDetails,
+    RetryDetails,
+    StepFailedDetails,
+    StepSucceededDetails,
+    WaitStartedDetails,
+)
+
+Role = Literal["step", "wait", "callback", "invoke", "context", "saga", "undo", "plan", "attempt"]
+"""What an operation is to a watcher; the last two are how something else is recorded."""
+
+Kind = Literal[
+    "begun",
+    "succeeded",
+    "failed",
+    "retry",
+    "interrupted",
+    "rollback",
+    "rolled back",
+    "skipped",
+    "invocation failed",
+]
+
+_PARTS: Final = {
+    kind: re.fullmatch(r"(Execution|Invocation|Context|Wait|Step|ChainedInvoke|Callback)([A-Z]\w+)", kind)
+    for kind in EventType
+}
+_ROLE: Final[dict[str, Role]] = {
+    "Context": "context",
+    "Wait": "wait",
+    "Step": "step",
+    "ChainedInvoke": "invoke",
+    "Callback": "callback",
+}
+
+
+class Thing:
+    """An operation, as far as it has been told.
+
+    Attributes:
+        id: Its id.
+        role: What it is to a watcher.
+        name: What it is called; what it is, if it has no name.
+        depth: How many operations enclose it.
+        parent: The operation that encloses it.
+        started: When it, or after a resumption what is left of it, began; milliseconds.
+        attempt: Which attempt runs or has run, from 1.
+        until: When it goes on by itself; milliseconds.
+    """
+
+    __slots__ = ("attempt", "depth", "id", "name", "parent", "role", "started", "until")
+
+    def __init__(self, event: Event, role: Role, parent: Thing | None) -> None:
+        self.id = event.id or ""
+        self.role: Role = role
+        self.name = event.name or event.sub_type or role
+        self.parent = parent
+        self.depth: int = 0 if parent is None else parent.depth + 1
+        self.started: int = event.event_timestamp
+        self.attempt = 1
+        self.until: int | None = None
+
+
+class Moment(msgspec.Struct, frozen=True, kw_only=True):
+    """Something worth telling.
+
+    Attributes:
+        kind: What happened.
+        time: When; milliseconds.
+        thing: To which operation; `None` for the execution.
+        attempt: Which attempt of it.
+        elapsed: Milliseconds it took.
+        payload: What it ended with, JSON text.
+        error: What it failed with, or why a rollback begins.
+        until: When it goes on; milliseconds.
+        names: What a rollback will undo, or has not attempted.
+        past: Whether it happened before anybody watched.
+    """
+
+    kind: Kind
+    time: int
+    thing: Thing | None = None
+    attempt: int = 1
+    elapsed: int = 0
+    payload: str | None = None
+    error: ErrorObject | None = None
+    until: int | None = None
+    names: tuple[str, ...] = ()
+    past: bool = False
+
+
+class Rollback:
+    """What became of one saga's rollback so far.
+
+    Attributes:
+        name: The saga's.
+        reason: Why it rolls back.
+        planned: Names of what is to be undone, in order, by the compensation's id.
+        undone: What has been.
+        failed: What could not be, and why.
+        skipped: What was not attempted.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.reason: ErrorObject | None = None
+        self.planned: dict[str, str] = {}
+        self.undone: list[str] = []
+        self.failed: list[tuple[str, ErrorObject | None]] = []
+        self.skipped: tuple[str, ...] = ()
+
+
+class Story:
+    """One execution's story."""
+
+    def __init__(self) -> None:
+        # What has begun and not ended, and is worth showing, by id; in the order of its beginning.
+        self.active: dict[str, Thing] = {}
+        # Rollbacks by the saga's id, in the order of their beginning.
+        self.rollbacks: dict[str, Rollback] = {}
+        # The number of the last event that was told.
+        self.last_event = 0
+        self._things: dict[str, Thing] = {}
+
+    def recall(self, events: Iterable[Event]) -> list[Moment]:
+        """Take in what happened before anybody watched."""
+        return [msgspec.structs.replace(moment, past=True) for event in events for moment in self.tell(event)]
+
+    def resume(self, now: int) -> list[Moment]:
+        """Go on after an interruption: what was running is run again from its beginning."""
+        parents = {thing.parent.id for thing in self.active.values() if thing.parent is not None}
+        moments: list[Moment] = []
+        for thing in self.active.values():
+            if thing.until is not None or thing.id in parents or thing.role not in {"step", "undo"}:
+                continue
+            thing.started = now
+            moments.append(Moment(kind="interrupted", time=now, thing=thing, attempt=thing.attempt))
+        return moments
+
+    def tell(self, event: Event) -> list[Moment]:
+        """What an event means: nothing, or a moment."""
+        self.last_event = event.event_id
+        parts = _PARTS[event.event_type]
+        subject, phase = parts.groups() if parts is not None else ("Execution", "")
+        if subject == "Execution":
+            return []  # its beginning and its end are told with what surrounds the story
+        if subject == "Invocation":
+            return self._invocation(event)
+        if phase == "Started":
+            return self._begin(event, _ROLE[subject])
+        thing = self._things.get(event.id or "") or self._new(event, _ROLE[subject])
+        if thing.role == "plan":
+            return self._plan(event, thing)
+        details = event.details
+        if isinstance(details, StepFailedDetails) and details.retry_details.next_attempt_delay_seconds is not None:
+            return self._retry(event, thing, details)
+        return self._end(event, thing, succeeded=phase == "Succeeded")
+
+    # --- Inside ----------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _invocation(event: Event) -> list[Moment]:
+        details = event.details
+        if not isinstance(details, InvocationCompletedDetails) or details.error is None:
+            return []
+        return [Moment(kind="invocation failed", time=event.event_timestamp, error=details.error.payload)]
+
+    def _begin(self, event: Event, role: Role) -> list[Moment]:
+        thing = self._things.get(event.id or "")
+        if thing is None:
+            thing = self._new(event, role)
+        else:  # another attempt: it keeps its place
+            thing.attempt += 1
+        details = event.details
+        thing.until = details.scheduled_end_timestamp if isinstance(details, WaitStartedDetails) else None
+        if thing.role == "plan":
+            return []
+        if thing.role == "attempt":
+            self._copy_to_parent(thing)
+            return []
+        self.active[thing.id] = thing
+        if thing.role == "saga":
+            return []  # told when it is known what it will undo
+        return [
+            Moment(kind="begun", time=event.event_timestamp, thing=thing, attempt=thing.attempt, until=thing.until)
+        ]
+
+    def _new(self, event: Event, role: Role) -> Thing:
+        parent = self._things.get(event.parent_id or "")
+        if event.sub_type == SubType.SAGA:
+            role = "saga"
+        elif event.sub_type == SubType.COMPENSATION:
+            role = "undo"
+        elif parent is not None and parent.role == "saga" and event.id == rollback_id(parent.id):
+            role = "plan"
+        elif (
+            parent is not None
+            and parent.role == "undo"
+            and is_attempt(event.id, event.name, parent.id, parent.name)
+        ):
+            role = "attempt"
+        thing = self._things[event.id or ""] = Thing(event, role, parent)
+        if role == "saga":
+            self.rollbacks[thing.id] = Rollback(thing.name)
+        return thing
+
+    def _plan(self, event: Event, thing: Thing) -> list[Moment]:
+        saga = thing.parent
+        plan = plan_in(result_of(event))
+        if saga is None or plan is None:
+            return []
+        rollback = self.rollbacks[saga.id]
+        rollback.reason = plan.reason
+        rollback.planned = {compensation_id(saga.id, undo.id): undo.name for undo in plan.undo}
+        return [
+            Moment(
+                kind="rollback",
+                time=event.event_timestamp,
+                thing=saga,
+                error=plan.reason,
+                names=tuple(rollback.planned.values()),
+            )
+        ]
+
+    def _retry(self, event: Event, thing: Thing, details: StepFailedDetails) -> list[Moment]:
+        delay = details.retry_details.next_attempt_delay_seconds or 0
+        thing.until = event.event_timestamp + delay * 1000
+        thing.attempt = details.retry_details.current_attempt or thing.attempt
+        shown = self._copy_to_parent(thing)
+        return [
+            Moment(
+                kind="retry",
+                time=event.event_timestamp,
+                thing=shown,
+                attempt=thing.attempt,
+                error=details.error.payload,
+                until=thing.until,
+            )
+        ]
+
+    def _end(self, event: Event, thing: Thing, *, succeeded: bool) -> list[Moment]:
+        self.active.pop(thing.id, None)
+        error = None if succeeded else error_of(event)
+        if thing.role == "attempt":
+            return []  # the compensation's own end follows
+        thing.until = None
+        attempt = _attempt(event) or thing.attempt
+        elapsed = event.event_timestamp - thing.started
+        if thing.role == "saga":
+            return self._rolled_back(event, thing, elapsed)
+        if thing.role == "undo" and thing.parent is not None and thing.parent.id in self.rollbacks:
+            rollback = self.rollbacks[thing.parent.id]
+            if succeeded:
+                rollback.undone.append(thing.name)
+            else:
+                rollback.failed.append((thing.name, error))
+        return [
+            Moment(
+                kind="succeeded" if succeeded else "failed",
+                time=event.event_timestamp,
+                thing=thing,
+                attempt=attempt,
+                elapsed=elapsed,
+                payload=result_of(event),
+                error=error,
+            )
+        ]
+
+    def _rolled_back(self, event: Event, saga: Thing, elapsed: int) -> list[Moment]:
+        rollback = self.rollbacks[saga.id]
+        rollback.skipped = tuple(name for key, name in rollback.planned.items() if key not in self._things)
+        moment = Moment(kind="rolled back", time=event.event_timestamp, thing=saga, elapsed=elapsed)
+        if not rollback.skipped:
+            return [moment]
+        skipped = Moment(kind="skipped", time=event.event_timestamp, thing=saga, names=rollback.skipped)
+        return [skipped, moment]
+
+    def _copy_to_parent(self, thing: Thing) -> Thing:
+        """What counts a compensation's attempts is shown as the compensation's own."""
+        if thing.role != "attempt" or thing.parent is None:
+            return thing
+        thing.parent.attempt = thing.attempt
+        thing.parent.until = thing.until
+        return thing.parent
+
+
+def is_attempt(operation: str | None, name: str | None, compensation: str, compensation_name: str | None) -> bool:
+    """Whether a step inside a compensation is the one that counts its attempts, and not one of the user's."""
+    return name == compensation_name and operation == operation_id(compensation, 1)
+
+
+def plan_in(payload: str | None) -> Plan | None:
+    """A rollback's plan from what is recorded of it; nothing if it cannot be read."""
+    try:
+        return decode_plan(payload or "")
+    except msgspec.DecodeError:
+        return None
+
+
+def result_of(event: Event) -> str | None:
+    """What an event says that something ended with, JSON text."""
+    result = getattr(event.details, "result", None)
+    return result.payload if isinstance(result, EventResult) else None
+
+
+def error_of(event: Event) -> ErrorObject | None:
+    """What an event says that something failed with."""
+    details = event.details
+    error = details.error if isinstance(details, (FailureDetails, StepFailedDetails)) else None
+    return error.payload if isinstance(error, EventError) else None
+
+
+def _attempt(event: Event) -> int | None:
+    details = event.details
+    retries: RetryDetails | None = (
+        details.retry_details if isinstance(details, (StepSucceededDetails, StepFailedDetails)) else None
+    )
+    return None if retries is None else retries.current_attempt
