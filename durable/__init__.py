@@ -11,6 +11,7 @@ from ._engine.current import current_step as current_step
 from ._kernel.ledger import StepOutcome as StepOutcome
 from ._kernel.retry import Backoff as Backoff
 from ._kernel.retry import Retry as Retry
+from ._operations.callback import Callback as Callback
 from ._saga.report import CompensationItem as CompensationItem
 from ._saga.report import CompensationResult as CompensationResult
 from ._saga.scope import SagaScope as SagaScope

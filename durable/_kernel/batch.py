@@ -13,7 +13,7 @@ from ..exceptions import PayloadTooLargeError
 _encode = msgspec.json.Encoder().encode
 
 ENVELOPE_BYTES = 420
-"""What an update weighs beside its name, payload and error: ids, type, action, options, punctuation."""
+"""What an update weighs beside its name, payload and error: ids, type, action, numbers, punctuation."""
 
 
 def size_of(update: OperationUpdate) -> int:
@@ -25,6 +25,9 @@ def size_of(update: OperationUpdate) -> int:
         size += _string_size(update.payload)
     if update.error is not None:
         size += _error_size(update.error)
+    options = update.chained_invoke_options
+    if options is not None:
+        size += _string_size(options.function_name) + _string_size(options.tenant_id or "")
     return size
 
 

@@ -11,6 +11,7 @@ from durable import PayloadTooLargeError
 from durable._kernel.batch import check_payload, fitting, size_of
 from durable._wire import ErrorObject, OperationAction, OperationType, OperationUpdate
 from durable._wire.limits import MAX_BYTES_PER_CALL, MAX_PAYLOAD_BYTES
+from durable._wire.updates import ChainedInvokeOptions
 
 
 def update(payload: str | None = None, *, message: str | None = None, name: str = "n") -> OperationUpdate:
@@ -30,6 +31,22 @@ def update(payload: str | None = None, *, message: str | None = None, name: str 
 def test_the_estimate_is_never_below_the_real_size(payload: str, message: str, name: str):
     """Escapes and multi-byte characters included."""
     one = update(payload, message=message, name=name)
+    assert size_of(one) >= len(msgspec.json.encode(one))
+
+
+@given(st.text(min_size=1, max_size=256), st.text(min_size=1, max_size=256))
+def test_the_estimate_of_an_invoke_has_whom_it_calls_in_it(function: str, tenant: str):
+    """A function's name and a tenant's id may be as long as a name."""
+    one = OperationUpdate(
+        id="a" * 64,
+        parent_id="b" * 64,
+        type=OperationType.CHAINED_INVOKE,
+        sub_type="ChainedInvoke",
+        action=OperationAction.START,
+        name="n" * 256,
+        payload="{}",
+        chained_invoke_options=ChainedInvokeOptions(function_name=function, tenant_id=tenant),
+    )
     assert size_of(one) >= len(msgspec.json.encode(one))
 
 
