@@ -8,6 +8,11 @@ from __future__ import annotations
 
 from ._engine.current import StepInfo as StepInfo
 from ._engine.current import current_step as current_step
+from ._kernel.completion import BatchItem as BatchItem
+from ._kernel.completion import BatchProgress as BatchProgress
+from ._kernel.completion import BatchResult as BatchResult
+from ._kernel.completion import Completion as Completion
+from ._kernel.completion import Winner as Winner
 from ._kernel.ledger import StepOutcome as StepOutcome
 from ._kernel.retry import Backoff as Backoff
 from ._kernel.retry import Retry as Retry
@@ -18,7 +23,9 @@ from ._saga.scope import SagaScope as SagaScope
 from ._saga.scope import current_saga as current_saga
 from ._saga.scope import saga as saga
 from .context import DurableContext as DurableContext
+from .context import DurableTaskGroup as DurableTaskGroup
 from .context import current_context as current_context
+from .exceptions import BatchError as BatchError
 from .exceptions import CallbackError as CallbackError
 from .exceptions import CallbackFailedError as CallbackFailedError
 from .exceptions import CallbackHeartbeatError as CallbackHeartbeatError
@@ -49,6 +56,7 @@ from .exceptions import StepInterruptedError as StepInterruptedError
 from .exceptions import StepTimeoutError as StepTimeoutError
 from .exceptions import StoreError as StoreError
 from .exceptions import SuspendedError as SuspendedError
+from .exceptions import TimeLimitError as TimeLimitError
 from .function import DurableFunction as DurableFunction
 from .function import durable_execution as durable_execution
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, overload
 
 from ._engine.current import frame_var
 from ._engine.frame import Frame
 from ._engine.perform import perform
+from ._kernel.completion import FIRST_COMPLETED, BatchResult, Completion, Winner, winner_of
 from ._kernel.decide import Semantics
 from ._kernel.durations import to_seconds
 from ._kernel.retry import Retry
@@ -16,15 +17,20 @@ from ._kernel.signatures import signature_of
 from ._operations.callback import Callback, create_callback, wait_for_callback
 from ._operations.child import ChildVerb
 from ._operations.condition import DEFAULT_ATTEMPTS, ConditionVerb, Delay
+from ._operations.fanout import Branches, BranchPlan, FanOutVerb, Nesting
 from ._operations.invoke import Invocable, InvokeVerb
 from ._operations.step import StepVerb
+from ._operations.task_group import TaskGroup, TaskHandle
+from ._operations.time_limit import TimeLimit
 from ._operations.wait import WaitVerb
+from ._wire import SubType
 
 if TYPE_CHECKING:
     from ._engine.log import ReplayAwareLogger
 
 T = TypeVar("T")
 InputT = TypeVar("InputT")
+ItemT = TypeVar("ItemT")
 Ts = TypeVarTuple("Ts")
 
 
@@ -456,8 +462,251 @@ class DurableContext:
         )
         return await perform(self._frame, verb)
 
+    def task_group(self) -> DurableTaskGroup:
+        """A task group whose tasks are child contexts: `async with ctx.task_group() as tg`.
+
+        Records nothing of its own. Its shape is anyio's: leaving the block waits for all tasks; what one of them,
+        or the block, raises cancels the others and comes out in an `ExceptionGroup`. While the block runs it may
+        use the context too. Suspends when nothing in it can go on.
+        """
+        return DurableTaskGroup(self._frame)
+
+    async def parallel(
+        self,
+        branches: Sequence[Callable[[DurableContext], Awaitable[T]]]
+        | Mapping[str, Callable[[DurableContext], Awaitable[T]]],
+        /,
+        *,
+        name: str = "parallel",
+        max_concurrency: int | None = None,
+        completion: Completion | None = None,
+        nesting: Nesting = "nested",
+    ) -> BatchResult[T]:
+        """Run branches side by side, and tell what became of each.
+
+        Records a CONTEXT, and one a branch if nested. Suspends when no branch can go on. A branch that fails does
+        not make this fail: look at the result, or call its `results()`.
+
+        Args:
+            branches: Coroutine functions that take the branch's own context; a mapping gives them names, otherwise
+                they are called `parallel-branch-0` and so on.
+            name: What it is called in history.
+            max_concurrency: How many may run at once; by default all.
+            completion: When it is complete before all have ended; by default each runs to its end.
+            nesting: `"nested"` records a context a branch; `"flat"` records only what the branches themselves
+                record: about half as much, and on replay before the end each branch is run again over that.
+
+        Returns:
+            One item a branch, in the order given.
+
+        Raises:
+            InvalidNameError: Not 1 to 256 printable ASCII characters.
+            FrameMisuseError: Called from another task, or from inside a step.
+            ValueError: `max_concurrency` below 1.
+        """
+        named = (
+            list(branches.items())
+            if isinstance(branches, Mapping)
+            else [(f"parallel-branch-{index}", branch) for index, branch in enumerate(branches)]
+        )
+        verb = self._fan_out(
+            named,
+            name=name,
+            max_concurrency=max_concurrency,
+            completion=completion or Completion(),
+            nesting=nesting,
+        )
+        return await perform(self._frame, verb)
+
+    async def race(
+        self,
+        *branches: Callable[[DurableContext], Awaitable[T]],
+        name: str = "race",
+    ) -> Winner[T]:
+        """Run branches side by side until the first has ended, and cancel the others.
+
+        Records a CONTEXT, and one a branch. Suspends when no branch can go on. Which one was first is recorded.
+
+        Args:
+            branches: Coroutine functions that take the branch's own context.
+            name: What it is called in history.
+
+        Returns:
+            The first to end: its number in the order given, and what it returned.
+
+        Raises:
+            ValueError: No branch.
+            InvalidNameError: Not 1 to 256 printable ASCII characters.
+            FrameMisuseError: Called from another task, or from inside a step.
+            Exception: What the first to end raised.
+        """
+        if not branches:
+            raise ValueError("a race has at least one branch")
+        named = [(f"parallel-branch-{index}", branch) for index, branch in enumerate(branches)]
+        verb = self._fan_out(named, name=name, max_concurrency=None, completion=FIRST_COMPLETED, nesting="nested")
+        return winner_of(await perform(self._frame, verb))
+
+    async def map(
+        self,
+        function: Callable[[DurableContext, ItemT], Awaitable[T]],
+        items: Iterable[ItemT],
+        /,
+        *,
+        name: str | None = None,
+        item_name: Callable[[int, ItemT], str] | None = None,
+        max_concurrency: int | None = None,
+        completion: Completion | None = None,
+        nesting: Nesting = "nested",
+    ) -> BatchResult[T]:
+        """Run a function over items, side by side, and tell what became of each.
+
+        Records a CONTEXT, and one an item if nested. Suspends when no item can go on. An item that fails does not
+        make this fail: look at the result, or call its `results()`.
+
+        Args:
+            function: A coroutine function that takes the item's own context and the item.
+            items: On every replay the same, in the same order.
+            name: What it is called in history; by default the function's name.
+            item_name: Gives an item's name, by its index and itself; by default `map-item-0` and so on.
+            max_concurrency: How many may run at once; by default all.
+            completion: When it is complete before all have ended; by default each runs to its end.
+            nesting: See `parallel`.
+
+        Returns:
+            One item an input, in input order.
+
+        Raises:
+            SerializationError: The function's return annotation cannot be decoded.
+            InvalidNameError: Not 1 to 256 printable ASCII characters.
+            FrameMisuseError: Called from another task, or from inside a step.
+            ValueError: `max_concurrency` below 1.
+        """
+        signature = signature_of(function)
+        converter = signature.result
+        given = list(items)
+
+        def plan(index: int) -> BranchPlan[T]:
+            item = given[index]
+
+            async def body(frame: Frame) -> T:
+                return await function(DurableContext(frame), item)
+
+            return BranchPlan(f"map-item-{index}" if item_name is None else item_name(index, item), body, converter)
+
+        verb: FanOutVerb[T] = FanOutVerb(
+            self._frame,
+            Branches(len(given), plan),
+            name=signature.name if name is None else name,
+            sub_type=SubType.MAP,
+            branch_sub_type=SubType.MAP_ITERATION,
+            completion=completion or Completion(),
+            max_concurrency=max_concurrency,
+            nesting=nesting,
+        )
+        return await perform(self._frame, verb)
+
+    def move_on_after(self, duration: float | timedelta, *, name: str = "move_on_after") -> TimeLimit:
+        """A durable time limit: `async with ctx.move_on_after(60) as limit`. Afterwards `limit.expired` tells.
+
+        Records a WAIT at the beginning and a STEP at the end. If the time passes first, the block is cancelled, as
+        by anyio's `move_on_after`, and the code goes on after it. On replay it ends as it ended the first time.
+
+        Args:
+            duration: 1 second to 366 days; rounded up to whole seconds.
+            name: What the timer is called in history.
+
+        Raises:
+            InvalidDurationError: Less than a second, or more than 366 days.
+            InvalidNameError: Not 1 to 256 printable ASCII characters.
+        """
+        return TimeLimit(self._frame, duration, name=name, fails=False)
+
+    def fail_after(self, duration: float | timedelta, *, name: str = "fail_after") -> TimeLimit:
+        """A durable time limit that raises: `async with ctx.fail_after(60)`.
+
+        Records a WAIT at the beginning and a STEP at the end. If the time passes first, the block is cancelled and
+        `TimeLimitError` is raised after it. On replay it ends as it ended the first time.
+
+        Args:
+            duration: 1 second to 366 days; rounded up to whole seconds.
+            name: What the timer is called in history.
+
+        Raises:
+            InvalidDurationError: Less than a second, or more than 366 days.
+            InvalidNameError: Not 1 to 256 printable ASCII characters.
+            TimeLimitError: Where the block is left: the time passed first.
+        """
+        return TimeLimit(self._frame, duration, name=name, fails=True)
+
+    def _fan_out(
+        self,
+        branches: Sequence[tuple[str, Callable[[DurableContext], Awaitable[T]]]],
+        *,
+        name: str,
+        max_concurrency: int | None,
+        completion: Completion,
+        nesting: Nesting,
+    ) -> FanOutVerb[T]:
+        def plan(index: int) -> BranchPlan[T]:
+            branch_name, function = branches[index]
+
+            async def body(frame: Frame) -> T:
+                return await function(DurableContext(frame))
+
+            return BranchPlan(branch_name, body, signature_of(function).result)
+
+        return FanOutVerb(
+            self._frame,
+            Branches(len(branches), plan),
+            name=name,
+            sub_type=SubType.PARALLEL,
+            branch_sub_type=SubType.PARALLEL_BRANCH,
+            completion=completion,
+            max_concurrency=max_concurrency,
+            nesting=nesting,
+        )
+
     def __repr__(self) -> str:
         return f"<DurableContext of {self.execution_name!r} at position {self._frame.position}>"
+
+
+class DurableTaskGroup(TaskGroup):
+    """A durable task group. Made by `DurableContext.task_group`."""
+
+    def start_soon(
+        self,
+        function: Callable[[DurableContext, *Ts], Awaitable[T]],
+        /,
+        *args: *Ts,
+        name: str | None = None,
+    ) -> TaskHandle[T]:
+        """Start a task: a child context, which runs beside the block and the other tasks.
+
+        Records a CONTEXT. Its position is taken here, so that nothing depends on scheduling.
+
+        Args:
+            function: A coroutine function; its first argument is the task's own context.
+            args: Its other positional arguments.
+            name: What it is called in history; by default the function's name.
+
+        Returns:
+            A handle, which has the result once the task has ended.
+
+        Raises:
+            SerializationError: The function's return annotation cannot be decoded.
+            InvalidNameError: Not 1 to 256 printable ASCII characters.
+            FrameMisuseError: Called from another task, or from inside a step.
+            RuntimeError: Not inside the group's block.
+        """
+        signature = signature_of(function)
+
+        async def body(frame: Frame) -> T:
+            return await function(DurableContext(frame), *args)
+
+        verb: ChildVerb[T] = ChildVerb(
+            self._frame, body, signature.result, name=signature.name if name is None else name
+        )
+        return self._start(verb)
 
 
 def current_context() -> DurableContext:

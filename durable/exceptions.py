@@ -14,6 +14,9 @@ from typing import Any, ClassVar
 _SHOWN = 60
 """Characters of a bad name that its error repeats."""
 
+_SHOWN_ID = 200
+"""Characters of an unknown callback's id that its error repeats: more than ours have."""
+
 
 class DurableError(Exception):
     """Base of everything this library raises on its own account."""
@@ -292,6 +295,21 @@ class ConditionTimeoutError(ConditionNotMetError, TimeoutError):
         super().__init__(name, attempts, state, f"within its timeout of {seconds:g} s")
 
 
+class BatchError(ExceptionGroup[Exception], DurableError):
+    """A fan-out did not meet its completion policy; what its branches raised is inside, in input order."""
+
+    def derive(self, excs: Sequence[Exception], /) -> BatchError:  # type: ignore[override]
+        """A group of the same kind over other exceptions (for `split` and `except*`)."""
+        return BatchError(self.message, excs)
+
+
+class TimeLimitError(DurableError, TimeoutError):
+    """A block under `ctx.fail_after()` took longer than its time limit."""
+
+    def __init__(self, name: str, seconds: float) -> None:
+        super().__init__(f"{name} took longer than its time limit of {seconds:g} s")
+
+
 class CompensationError(ExceptionGroup[Exception], DurableError):
     """A rollback in which compensations failed; what they raised is inside, in execution order.
 
@@ -412,6 +430,41 @@ class ExecutionNotFoundError(DurableError, LookupError):
         super().__init__(f"no execution is named {name!r}")
 
 
+class FunctionExistsError(DurableError, ValueError):
+    """Another function is registered under this name."""
+
+    def __init__(self, name: str, known: str) -> None:
+        super().__init__(
+            f"{known} is registered as {name!r}. Executions that are under way may invoke it by this name: "
+            "register the other function under another one."
+        )
+        self.name = name
+
+
+class CallbackNotFoundError(DurableError, LookupError):
+    """No callback has this id."""
+
+    def __init__(self, callback_id: str) -> None:
+        shown = repr(callback_id if len(callback_id) <= _SHOWN_ID else f"{callback_id[:_SHOWN_ID]}...")
+        super().__init__(f"there is no callback {shown} in this store: pass on `callback.id` as it is")
+        self.callback_id = callback_id
+
+
+class CallbackCompletedError(DurableError, RuntimeError):
+    """A callback has ended, or nobody waits for it any more. Nothing was changed.
+
+    Attributes:
+        callback_id: What the outside world knows it by.
+        status: Where it stands: `TIMED_OUT` if it was too late, `STARTED` if what waited for it is over.
+    """
+
+    def __init__(self, callback_id: str, name: str | None, status: str, why: str) -> None:
+        shown = "" if name is None else f" {name!r}"
+        super().__init__(f"callback{shown} (id {callback_id}) takes nothing any more: {why}")
+        self.callback_id = callback_id
+        self.status = status
+
+
 class ExecutionFailedError(DurableError):
     """An execution ended without a result.
 
@@ -423,7 +476,8 @@ class ExecutionFailedError(DurableError):
     """
 
     def __init__(self, name: str, status: str, error_type: str | None, message: str | None) -> None:
-        super().__init__(f"execution {name!r} ended {status}: {error_type or 'Error'}: {message or ''}")
+        why = f": {error_type or 'Error'}: {message or ''}" if error_type or message else ""
+        super().__init__(f"execution {name!r} ended {status}{why}")
         self.name = name
         self.status = status
 

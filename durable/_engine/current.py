@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from typing import Protocol
 
 from .._kernel.ids import idempotency_key
+from .branch import Branch
 from .frame import Frame
 
 
@@ -43,8 +44,12 @@ class StepInfo:
 class EnclosingSaga(Protocol):
     """What the engine asks of the saga that encloses an operation."""
 
-    def refusal(self) -> Exception | None:
-        """Why nothing new may run inside it; `None` while it goes forward."""
+    def refusal(self, inside: Branch | None = None) -> Exception | None:
+        """Why nothing new may run in it, or in a saga around it; `None` while they go forward.
+
+        Args:
+            inside: Ask only sagas that are inside this branch.
+        """
 
 
 frame_var: ContextVar[Frame] = ContextVar("durable_frame")

@@ -29,12 +29,13 @@ class Frame:
         prefix: What ids derive from; the context's id, but for attempts that have a namespace of their own.
         parent: The frame around it.
         branch: The branch that counts in it.
-        finished: Its context, or one around it, has ended; it is run again only to rebuild what the records leave out.
+        finished: Its context, or one around it, has ended; it runs again only to rebuild what records leave out.
         active: The operation whose body is running, for people; nothing else may be called here meanwhile.
         registers: A saga outside of this frame was given a compensation by it (DESIGN section 4, rule 7).
     """
 
     __slots__ = (
+        "_around",
         "_at",
         "_end_is_recorded",
         "_is_slot",
@@ -68,7 +69,7 @@ class Frame:
         self.context_id = context_id
         self.prefix = context_id if prefix is None else prefix
         self.parent = parent
-        self.finished = finished or (parent is not None and parent.finished)
+        self.finished: bool = finished or (parent is not None and parent.finished)
         # Whether its own context has ended: then its end, too, is recorded ground.
         self._end_is_recorded = finished
         # Whether it is there for one operation only, which has its id from elsewhere.
@@ -82,6 +83,8 @@ class Frame:
         self._position = 0
         # How many ids have been reserved that are not positions.
         self._reserved = 0
+        # The namespaces around the block that is open, outermost first: prefix, position, reserved ids, branch.
+        self._around: list[tuple[str | None, int, int, Branch]] = []
         # The id of the next position when somebody has asked for it already, else None.
         self._next_id: str | None = None
 
@@ -109,7 +112,7 @@ class Frame:
         return reserved_id(self.prefix, kind, self._reserved)
 
     def unasked(self) -> Operation | None:
-        """What is recorded at the next position, or of the next saga: at the end of the code there must be nothing."""
+        """What is recorded at the next position, or of the next saga: nothing may be, where the code ends."""
         history = self.invocation.history
         return history.get(self.peek()) or history.get(reserved_id(self.prefix, SAGA, self._reserved + 1))
 
@@ -121,12 +124,31 @@ class Frame:
     @property
     def path(self) -> tuple[int, ...]:
         """Where the code stands, as positions from the root inwards: an order that no scheduling changes."""
-        path = [self._reserved, self._position]
+        path: list[int] = []
         frame: Frame | None = self
-        while frame is not None and frame._at is not None:
-            path.append(frame._at)
+        while frame is not None:
+            path += (frame._reserved, frame._position)
+            for _, position, reserved, _ in reversed(frame._around):
+                path += (reserved, position)
+            path.append(frame._at or 0)
             frame = frame.parent
-        return tuple(reversed(path))
+        path.reverse()
+        return tuple(path)
+
+    def open_block(self, branch: Branch) -> None:
+        """Count in a namespace of its own from now on, in another branch: a block of code that can be stopped.
+
+        How far the block comes then has no influence on the positions after it.
+        """
+        prefix = self.reserve("block")
+        self._around.append((self.prefix, self._position, self._reserved, self.branch))
+        self.prefix, self._position, self._reserved, self._next_id = prefix, 0, 0, None
+        self.branch = branch
+
+    def close_block(self) -> None:
+        """Count again where the block was opened."""
+        self.prefix, self._position, self._reserved, self.branch = self._around.pop()
+        self._next_id = None
 
     @property
     def has_recorded_ground(self) -> bool:
@@ -152,7 +174,10 @@ class Frame:
     @property
     def is_replaying(self) -> bool:
         """Whether what comes next has been recorded: the code runs over ground it has covered before."""
-        return self.finished or self.peek() in self.invocation.history
+        history = self.invocation.history
+        if self.finished or self.peek() in history:
+            return True
+        return any(operation_id(prefix, position + 1) in history for prefix, position, _, _ in self._around)
 
     def check(self, what: object) -> None:
         """Refuse an operation whose position would depend on scheduling.

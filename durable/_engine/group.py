@@ -13,13 +13,14 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextvars import copy_context
+from functools import partial
 from types import TracebackType
 from typing import Self
 
 import anyio
 
 from .branch import Branch
-from .current import saga_var
 from .frame import Frame
 from .parking import Waiter
 
@@ -30,8 +31,8 @@ BranchBody = Callable[[Frame], Awaitable[None]]
 class BranchGroup:
     """The branches that one task has started in a frame of its own, and waits for.
 
-    Use it as `async with BranchGroup(frame) as group:`. What the block raises stops the branches and is raised again
-    when all have ended.
+    Use it as `async with BranchGroup(frame) as group:`. What the block raises stops the branches and is raised
+    again when all have ended.
 
     Attributes:
         is_stopped: Whether it has been stopped.
@@ -41,9 +42,9 @@ class BranchGroup:
         self._frame = frame
         self._parking = frame.invocation.parking
         self._tasks = anyio.create_task_group()
-        # Branches belong to the saga that is around the group, not to one that is begun inside of it and may end
-        # before they do.
-        self._saga = saga_var.get()
+        # The owner's context variables: branches belong to the saga that is around the group, not to one that is
+        # begun inside of it and may end before they do.
+        self._context = copy_context()
         self._running: set[Branch] = set()
         self.is_stopped = False
         # Whether the owner has nothing left to do but to wait.
@@ -69,7 +70,8 @@ class BranchGroup:
             branch.stop()
         # Counted here and not when its task gets its turn: in between nobody else may find that none is active.
         self._parking.resume()
-        self._tasks.start_soon(self._run, body, branch, scope, at, name=name)
+        # In the owner's own variables, whoever starts it: it may be a branch that has just ended.
+        self._context.run(partial(self._tasks.start_soon, partial(self._run, body, branch, scope, at), name=name))
         return branch
 
     def stop(self) -> None:
@@ -119,7 +121,6 @@ class BranchGroup:
         await self._tasks.__aexit__(kind, error, traceback)
 
     async def _run(self, body: BranchBody, branch: Branch, scope: anyio.CancelScope, at: int) -> None:
-        saga_var.set(self._saga)  # of this task: it has a copy of its owner's variables
         try:
             with scope:
                 await body(Frame.of_branch(self._frame, branch, at))

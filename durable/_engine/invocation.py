@@ -116,6 +116,10 @@ class Invocation:
             self._since_yield = 0
             await self._lowlevel.checkpoint()
 
+    async def give_way(self) -> None:
+        """Let others have their turn."""
+        await self._lowlevel.checkpoint()
+
     async def leave(self, what: str) -> NoReturn:
         """Leave user code the way a cancellation does, as the invocation is ending.
 

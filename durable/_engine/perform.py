@@ -20,6 +20,9 @@ from .frame import Frame, user_location
 T = TypeVar("T")
 
 
+_ENDED_BY_OTHERS = (OperationType.WAIT, OperationType.CALLBACK, OperationType.CHAINED_INVOKE)
+
+
 class Verb(ABC, Generic[T]):
     """One durable operation, as data.
 
@@ -103,32 +106,57 @@ async def perform(frame: Frame, verb: Verb[T], operation_id: str | None = None) 
     invocation = frame.invocation
     await invocation.enter(frame, verb.identity)
     if operation_id is None:
-        operation_id = frame.take()
+        operation_id = await _take(frame)
     recorded = invocation.history.get(operation_id)
     if recorded is not None and not verb.identity.matches(recorded):
         await diverge(frame, recorded, str(verb.identity))
     while True:
         decision = verb.decide(recorded)
-        if isinstance(decision, Return):
+        if isinstance(decision, (Return, Raise)):
+            if frame.branch.stopped is not None:
+                await _check_seen(frame, verb)
             frame.settle()
+            if isinstance(decision, Raise):
+                raise verb.error(decision.error)
             return verb.value(decision.payload)
-        if isinstance(decision, Raise):
-            frame.settle()
-            raise verb.error(decision.error)
         if isinstance(decision, Replay):
             value = await verb.replay(frame, operation_id)
             frame.settle()
             return value
         await _admit(frame, verb, recorded)
-        if isinstance(decision, Park):
-            await invocation.parking.park(frame, operation_id, decision.until)
-            if invocation.ending is not None:
-                await invocation.leave(str(verb.identity))
-        elif isinstance(decision, Start):
-            await invocation.journal.record(verb.start_update(operation_id))
-        else:
-            await _run(frame, verb, operation_id, decision)
+        await _carry_out(frame, verb, operation_id, decision)
         recorded = invocation.history.get(operation_id)
+
+
+async def _check_seen(frame: Frame, verb: Verb[T]) -> None:
+    """In a branch that was stopped: what has ended by itself may have done so later, unseen by the branch.
+
+    Only what is recorded after it shows that it was seen. If nothing is, the branch stood here when it was stopped.
+    """
+    if verb.identity.type in _ENDED_BY_OTHERS and not frame.has_recorded_ground:
+        await frame.branch.halt()
+
+
+async def _take(frame: Frame) -> str:
+    """The next position's id."""
+    if frame.branch.stopped is not None and frame.peek() not in frame.invocation.history:
+        await frame.branch.halt()  # before it takes a position: what is not recorded has none
+    return frame.take()
+
+
+async def _carry_out(
+    frame: Frame, verb: Verb[T], operation_id: str, decision: Park | Start | Run | Interrupt
+) -> None:
+    """Do what there is to do; the outcome is in history, or another decision follows."""
+    invocation = frame.invocation
+    if isinstance(decision, Park):
+        await invocation.parking.park(frame, operation_id, decision.until)
+        if invocation.ending is not None:
+            await invocation.leave(str(verb.identity))
+    elif isinstance(decision, Start):
+        await invocation.journal.record(verb.start_update(operation_id))
+    else:
+        await _run(frame, verb, operation_id, decision)
 
 
 async def _run(frame: Frame, verb: Verb[T], operation_id: str, decision: Run | Interrupt) -> None:
@@ -141,7 +169,11 @@ async def _run(frame: Frame, verb: Verb[T], operation_id: str, decision: Run | I
         else:
             journal.note(verb.start_update(operation_id))
     update = await verb.run(frame, operation_id, decision)
-    _check_refusal()
+    if invocation.ending is not None and verb.identity.type is OperationType.CONTEXT:
+        # Whatever its code made of the cancellation that ends the invocation: that is not its outcome.
+        await invocation.leave(str(verb.identity))
+    if verb.identity.type is OperationType.CONTEXT:
+        await _refuse(frame)
     if verb.awaits_end:
         await journal.record(update)
     else:
@@ -168,17 +200,26 @@ async def _admit(frame: Frame, verb: Verb[T], recorded: Operation | None) -> Non
     """Before anything new happens: is there still room for it here?"""
     if recorded is not None and verb.identity.type is OperationType.CONTEXT:
         return  # it has begun and is entered: what is new inside it is refused there
-    _check_refusal()
-    frame.branch.arrive()
-    if frame.branch.stopped is not None:
-        await frame.branch.halt()
+    await _refuse(frame)
     if frame.finished:
         await diverge(frame, None, str(verb.identity))
 
 
-def _check_refusal() -> None:
-    """Nothing new is done or recorded inside a saga whose rollback has begun."""
+async def _refuse(frame: Frame) -> None:
+    """Nothing new is done or recorded in a branch that was stopped, nor in a saga whose rollback has begun.
+
+    Where both are the case the inner one counts, as it did the first time: a saga that failed inside a branch
+    raises there what made it fail; a branch that was stopped inside a saga is cancelled, whatever became of that.
+    """
+    branch = frame.branch
+    branch.arrive()
+    stopped = branch.stopped
     saga = saga_var.get()
+    if stopped is not None:
+        refusal = None if saga is None else saga.refusal(stopped)
+        if refusal is not None:
+            raise refusal
+        await branch.halt()
     refusal = None if saga is None else saga.refusal()
     if refusal is not None:
         raise refusal

@@ -47,6 +47,7 @@ class ChildVerb(BodyVerb[T]):
     async def run(self, frame: Frame, operation_id: str, decision: Run | Interrupt) -> OperationUpdate:  # noqa: ARG002
         """Run the subflow."""
         child = Frame(frame.invocation, context_id=operation_id, parent=frame)
+        child.settle()
         try:
             payload, value = await self._run_in(frame, child)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the child's outcome

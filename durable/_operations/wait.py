@@ -18,11 +18,11 @@ from .._wire.updates import WaitOptions
 class WaitVerb(Verb[None]):
     """One durable timer."""
 
-    __slots__ = ("_seconds",)
+    __slots__ = ("seconds",)
 
     def __init__(self, frame: Frame, duration: float | timedelta, *, name: str | None = None) -> None:
         where = "a wait" if name is None else f"wait {check_name(name, 'a wait')!r}"
-        self._seconds = to_wait_seconds(duration, where)
+        self.seconds = to_wait_seconds(duration, where)
         self.identity = Identity(OperationType.WAIT, SubType.WAIT, name, frame.context_id)
 
     def decide(self, recorded: Operation | None) -> Decision:
@@ -31,9 +31,7 @@ class WaitVerb(Verb[None]):
 
     def start_update(self, operation_id: str) -> OperationUpdate:
         """START, with how long."""
-        return self.update(
-            operation_id, OperationAction.START, wait_options=WaitOptions(wait_seconds=self._seconds)
-        )
+        return self.update(operation_id, OperationAction.START, wait_options=WaitOptions(wait_seconds=self.seconds))
 
     def value(self, payload: str | None) -> None:
         """Nothing: the time has passed."""

@@ -19,6 +19,7 @@ from typing import Any, Literal, Protocol, Self, TypeVar, TypeVarTuple, overload
 
 import anyio
 
+from .._engine.branch import Branch
 from .._engine.current import EnclosingSaga, frame_var, saga_var
 from .._engine.frame import SAGA, Frame
 from .._engine.perform import perform
@@ -110,7 +111,8 @@ class SagaScope:
         self._timeout = None if timeout is None else to_seconds(timeout, "the timeout of a saga's compensations")
         self._ledger = Ledger()
         self.result: CompensationResult | None = None
-        # The next three are set on entry.
+        # The next four are set on entry.
+        self._branch: Branch | None = None
         self._rollback: Rollback | None = None
         self._token: Token[EnclosingSaga | None] | None = None
         self._outer: SagaScope | None = None
@@ -133,6 +135,7 @@ class SagaScope:
             retry=self._retry,
             timeout=self._timeout,
         )
+        self._branch = frame.branch
         self._doom = await self._rollback.recorded_reason()
         outer = saga_var.get()
         self._outer = outer if isinstance(outer, SagaScope) else None
@@ -302,15 +305,21 @@ class SagaScope:
             if not result.all_succeeded:
                 raise error_of(self._shown, result) from error
 
-    def refusal(self) -> Exception | None:
-        """Why nothing new may run inside this block; `None` while the saga goes forward."""
-        if self.result is not None:
-            # Rolled back by hand, and the block goes on: only the saga's own steps are refused.
-            return self._outer.refusal() if self._outer is not None else None
-        if self._doom is not None:
+    def refusal(self, inside: Branch | None = None) -> Exception | None:
+        """Why nothing new may run in this block; `None` while the saga, and those around it, go forward."""
+        if inside is not None and not self._is_inside(inside):
+            return None
+        # Rolled back by hand, and the block goes on: only the saga's own steps are refused.
+        if self._doom is not None and self.result is None:
             self._refused = decode_error(self._doom)
             return self._refused
-        return self._outer.refusal() if self._outer is not None else None
+        return self._outer.refusal(inside) if self._outer is not None else None
+
+    def _is_inside(self, branch: Branch) -> bool:
+        current = self._branch
+        while current is not None and current is not branch:
+            current = current.parent
+        return current is branch
 
     async def _fail(self, error: Exception | None) -> None:
         """Roll back because of an exception, or because it is recorded that this saga did."""
@@ -318,10 +327,12 @@ class SagaScope:
         reason = error if error is not None else decode_error(self._doom)
         if not result.all_succeeded:
             raise error_of(self._shown, result) from reason
-        if isinstance(reason, SagaCancelledError) and anyio.current_effective_deadline() < float("inf"):
-            # The first run was cancelled by a time limit, and that is running again around this block: the way
-            # on is the one that the first run took.
-            await anyio.sleep_forever()
+        if isinstance(reason, SagaCancelledError):
+            # The way on is the one that the first run took.
+            if self._frame.branch.stopped is not None:
+                await self._frame.branch.halt()
+            elif anyio.current_effective_deadline() < float("inf"):
+                await anyio.sleep_forever()  # it was a time limit, which is running again around this block
         reason.add_note(note_of(self._shown, result))
         if error is None:
             raise reason

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import sys
+import weakref
+from typing import Any
 
 import anyio
-import anyio.lowlevel
 
 from .._wire import Timestamp
 from ..abc import Clock
@@ -15,18 +17,42 @@ START = Timestamp(1_764_000_000_000)
 """Where a test's time begins, unless it says otherwise."""
 
 
-class SkippingClock(Clock):
-    """A clock on which every sleep is over at once: time jumps to when the earliest sleeper wakes.
+class _Sleeper:
+    """One who sleeps.
 
-    With several sleepers time goes from one to the next in order, and each gets its turn before time goes on.
-    It never goes backwards.
+    Attributes:
+        when: Until when.
+        is_over: Whether that time has come.
+        signal: Set when there is a reason to look.
+    """
+
+    __slots__ = ("is_over", "number", "signal", "when")
+
+    def __init__(self, when: int, number: int) -> None:
+        self.when = when
+        self.number = number
+        self.is_over = False
+        self.signal = anyio.Event()
+
+    def __lt__(self, other: _Sleeper) -> bool:
+        return (self.when, self.number) < (other.when, other.number)
+
+
+class SkippingClock(Clock):
+    """A clock on which time passes only when nothing else can happen: it jumps to when the first sleeper wakes.
+
+    "Nothing else" means that every task of the event loop is blocked. A task that waits for a worker thread is
+    blocked too: what runs in threads takes no time on this clock, but does not hold it up either. Time never goes
+    backwards.
     """
 
     def __init__(self, start: Timestamp = START) -> None:
         self._now = start
         self._numbers = itertools.count()
-        # When each sleeper wants to wake, earliest first; numbered, as sleepers of one instant wake in order.
-        self._sleepers: list[tuple[int, int, anyio.Event]] = []
+        # Those who sleep, earliest first; those of one instant in the order in which they came.
+        self._sleepers: list[_Sleeper] = []
+        # Whether one of them is looking for the moment at which nothing else can happen.
+        self._has_lookout = False
 
     def now(self) -> Timestamp:
         """Milliseconds since the epoch."""
@@ -34,18 +60,68 @@ class SkippingClock(Clock):
 
     async def sleep_until(self, when: int) -> None:
         """Return when time has come to `when`, which it does by itself."""
-        turn = anyio.Event()
-        entry = (when, next(self._numbers), turn)
-        heapq.heappush(self._sleepers, entry)
+        sleeper = _Sleeper(when, next(self._numbers))
+        heapq.heappush(self._sleepers, sleeper)
         try:
-            # Others who are about to sleep until earlier have the chance to say so.
-            for _ in range(3):
-                await anyio.lowlevel.checkpoint()
-            while self._sleepers[0] is not entry:
-                await turn.wait()
-            self._now = max(self._now, Timestamp(when))
+            while not sleeper.is_over:
+                if self._has_lookout:
+                    await sleeper.signal.wait()
+                    sleeper.signal = anyio.Event()
+                else:
+                    await self._look_out()
         finally:
-            self._sleepers.remove(entry)
-            heapq.heapify(self._sleepers)
+            if not sleeper.is_over:
+                self._sleepers.remove(sleeper)
+                heapq.heapify(self._sleepers)
+
+    async def _look_out(self) -> None:
+        self._has_lookout = True
+        try:
+            await _all_blocked()
+            first = heapq.heappop(self._sleepers)
+            self._now = max(self._now, Timestamp(first.when))
+            first.is_over = True
+            first.signal.set()
+        finally:
+            self._has_lookout = False
             if self._sleepers:
-                self._sleepers[0][2].set()
+                self._sleepers[0].signal.set()  # somebody has to look out
+
+
+async def _all_blocked() -> None:
+    """Return when every other task is blocked."""
+    trio = sys.modules.get("trio")
+    if trio is not None:
+        try:
+            trio.lowlevel.current_task()
+        except RuntimeError:  # trio is loaded, but it is not what runs here
+            pass
+        else:
+            from trio.testing import wait_all_tasks_blocked
+
+            await wait_all_tasks_blocked()
+            return
+    await _all_asyncio_tasks_blocked()
+
+
+# Tasks that are looking out themselves: they never block, and wait for nothing else than this.
+_looking_out: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+async def _all_asyncio_tasks_blocked() -> None:
+    import asyncio
+
+    current = asyncio.current_task()
+    _looking_out.add(current)
+    try:
+        while True:
+            await asyncio.sleep(0)
+            if all(task in _looking_out or _is_blocked(task) for task in asyncio.all_tasks()):
+                return
+    finally:
+        _looking_out.discard(current)
+
+
+def _is_blocked(task: Any) -> bool:
+    waiter = task._fut_waiter
+    return waiter is not None and not waiter.done()

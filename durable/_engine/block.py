@@ -1,0 +1,53 @@
+"""A block: code that is a branch of its own without a task of its own, so that it can be stopped."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+import anyio
+
+from .branch import Branch
+from .frame import Frame
+
+
+class Block:
+    """Part of what a frame's task does: between `enter` and `leave` it is a branch, with a namespace of its own."""
+
+    def __init__(self, frame: Frame) -> None:
+        self._frame = frame
+        self._scope = anyio.CancelScope()
+        # Itself while it is open.
+        self._branch: Branch | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has been entered and not been left."""
+        return self._branch is not None
+
+    def enter(self) -> None:
+        """Begin."""
+        frame = self._frame
+        around = frame.branch
+        self._scope.__enter__()
+        self._branch = Branch(frame.invocation.parking, around, self._scope)
+        frame.open_block(self._branch)
+        if around.covers:
+            frame.cover()
+            around.arrive()
+
+    def leave(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        """End. Returns whether what it was left by was its own cancellation, and nothing else."""
+        if self._branch is not None:
+            self._frame.close_block()
+            self._frame.cover()  # before the block lets go: in between nobody may find that all has been covered
+            self._branch.end()
+            self._branch = None
+        self._scope.__exit__(kind, error, traceback)
+        return self._scope.cancelled_caught
+
+    def stop(self) -> None:
+        """Let it do nothing new."""
+        if self._branch is not None:
+            self._branch.stop()

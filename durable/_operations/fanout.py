@@ -1,0 +1,369 @@
+"""CONTEXT: branches side by side, for `map`, `parallel` and `race` (PROTOCOL section 4).
+
+What is recorded: the fan-out is a context; each branch is one inside it (nested), or only a namespace of ids for
+what it records itself (flat). The fan-out's own record holds every outcome; when that is large, or compensations
+have to be registered again, it holds a summary, and a replay runs the branches over their own records.
+
+On replay it may be known before anything runs that the fan-out is complete: by its own summary, or by the branches
+that have ended. Then what has begun comes exactly as far as it came before, and nothing new begins.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, Literal, TypeVar
+
+import msgspec
+
+from .._engine.current import frame_var
+from .._engine.frame import Frame
+from .._engine.group import BranchGroup
+from .._engine.perform import perform
+from .._kernel.completion import (
+    CODE,
+    STATUS,
+    BatchItem,
+    BatchProgress,
+    BatchRecord,
+    BatchResult,
+    Completion,
+    CompletionReason,
+    ItemRecord,
+    ItemStatus,
+    decode_batch,
+    encode_batch,
+)
+from .._kernel.decide import Decision, Interrupt, Run, decide_context
+from .._kernel.errors import decode_error, encode_error, rebuild_live
+from .._kernel.history import Identity
+from .._kernel.ids import branch_id
+from .._kernel.names import check_name
+from .._kernel.values import PLAIN, Converter
+from .._wire import Operation, OperationAction, OperationStatus, OperationType, OperationUpdate
+from .._wire.limits import REPLAY_CHILDREN_BYTES
+from .._wire.updates import ContextOptions
+from ..exceptions import MalformedPayloadError
+from .body import BodyVerb
+from .child import ChildVerb, check_end
+
+T = TypeVar("T")
+
+Nesting = Literal["nested", "flat"]
+
+
+class BranchPlan(msgspec.Struct, Generic[T], frozen=True):
+    """One branch, before it runs.
+
+    Attributes:
+        name: What it is called.
+        body: What it runs, in a frame of its own.
+        converter: Converts what it returns.
+    """
+
+    name: str
+    body: Callable[[Frame], Awaitable[T]]
+    converter: Converter[Any]
+
+
+class Branches(Generic[T]):
+    """The branches of one fan-out, made when they are needed: what has not started costs nothing.
+
+    Args:
+        count: How many there are.
+        plan: Makes one, by its index.
+    """
+
+    __slots__ = ("_plan", "count")
+
+    def __init__(self, count: int, plan: Callable[[int], BranchPlan[T]]) -> None:
+        self.count = count
+        self._plan = plan
+
+    def __getitem__(self, index: int) -> BranchPlan[T]:
+        return self._plan(index)
+
+
+class FanOutVerb(BodyVerb[BatchResult[T]]):
+    """One fan-out."""
+
+    __slots__ = (
+        "_branch_sub_type",
+        "_branches",
+        "_completion",
+        "_limit",
+        "_live",
+        "_live_error",
+        "_name",
+        "_nesting",
+    )
+
+    def __init__(
+        self,
+        frame: Frame,
+        branches: Branches[T],
+        *,
+        name: str,
+        sub_type: str,
+        branch_sub_type: str,
+        completion: Completion,
+        max_concurrency: int | None,
+        nesting: Nesting,
+    ) -> None:
+        identity = Identity(OperationType.CONTEXT, sub_type, check_name(name, f"a {sub_type}"), frame.context_id)
+        super().__init__(identity, PLAIN, f"{sub_type.lower()} {name!r}")
+        if max_concurrency is not None and max_concurrency < 1:
+            raise ValueError(f"{self.label}: max_concurrency is 1 or more, not {max_concurrency!r}")
+        if nesting not in {"nested", "flat"}:
+            raise ValueError(f"{self.label}: nesting is 'nested' or 'flat', not {nesting!r}")
+        self._branches = branches
+        self._branch_sub_type = branch_sub_type
+        self._completion = completion
+        self._limit = math.inf if max_concurrency is None else max_concurrency
+        self._nesting: Nesting = nesting
+
+    def decide(self, recorded: Operation | None) -> Decision:
+        """By the rules of a CONTEXT."""
+        return decide_context(recorded)
+
+    async def run(self, frame: Frame, operation_id: str, decision: Run | Interrupt) -> OperationUpdate:  # noqa: ARG002
+        """Run the branches."""
+        owner = Frame(frame.invocation, context_id=operation_id, parent=frame)
+        try:
+            result = await self._run_in(frame, owner, None)
+        except Exception as error:  # noqa: BLE001 - the completion policy's own
+            if owner.registers:
+                _, rebuilt = rebuild_live(error)
+                raise rebuilt from rebuilt.__cause__  # it stays open, as a child does
+            return self.failed(operation_id, error)
+        payload = self._encode(result, with_items=not owner.registers)
+        rebuild = owner.registers or len(payload) > REPLAY_CHILDREN_BYTES
+        if rebuild:
+            payload = self._encode(result, with_items=False)
+        self._live = (payload, result)
+        return self.update(
+            operation_id,
+            OperationAction.SUCCEED,
+            payload=payload,
+            context_options=ContextOptions(replay_children=rebuild),
+        )
+
+    async def replay(self, frame: Frame, operation_id: str) -> BatchResult[T]:
+        """Run the branches over their own records."""
+        if self._live is not None:
+            return self._live[1]
+        recorded = frame.invocation.history.get(operation_id)
+        record = self._decode(recorded.result if recorded is not None else None)
+        owner = Frame(frame.invocation, context_id=operation_id, parent=frame, finished=True)
+        return await self._run_in(frame, owner, record)
+
+    def value(self, payload: str | None) -> BatchResult[T]:
+        """The outcomes, each decoded by its function's return annotation."""
+        if self._live is not None and self._live[0] == payload:
+            return self._live[1]
+        record = self._decode(payload)
+        items = [self._item(index, item) for index, item in enumerate(record.items or ())]
+        return BatchResult(items=items, completion_reason=record.reason, is_successful=record.successful)
+
+    async def _run_in(self, frame: Frame, owner: Frame, record: BatchRecord | None) -> BatchResult[T]:
+        frame.active = self.label
+        try:
+            return await _FanOut(self, owner, record).run()
+        finally:
+            frame.active = None
+
+    def _item(self, index: int, item: ItemRecord) -> BatchItem[T]:
+        plan = self._branches[index]
+        result: T | None = None
+        if item.status == "succeeded":
+            result = plan.converter.decode(bytes(item.result).decode(), f"the recorded result of {plan.name!r}")
+        error = decode_error(item.error) if item.status == "failed" else None
+        return BatchItem(index=index, name=plan.name, status=item.status, result=result, error=error)
+
+    def _encode(self, result: BatchResult[T], *, with_items: bool) -> str:
+        items: list[ItemRecord] | None = None
+        if with_items:
+            items = []
+            size = 0
+            for item in result.items:
+                items.append(self._record_of(item))
+                size += len(items[-1].result)
+                if size > REPLAY_CHILDREN_BYTES:
+                    break  # too large already: whoever asked sees that, and asks for the summary
+        return encode_batch(
+            BatchRecord(
+                reason=result.completion_reason,
+                successful=result.is_successful,
+                statuses="".join(CODE[item.status] for item in result.items),
+                items=items,
+            )
+        )
+
+    def _record_of(self, item: BatchItem[T]) -> ItemRecord:
+        if item.status == "succeeded":
+            encoded = self._branches[item.index].converter.encode(item.result, f"the result of {item.name!r}")
+            return ItemRecord(item.status, msgspec.Raw(encoded.encode()))
+        return ItemRecord(item.status, error=None if item.error is None else encode_error(item.error))
+
+    def _decode(self, payload: str | None) -> BatchRecord:
+        try:
+            return decode_batch(payload or "")
+        except msgspec.DecodeError as error:
+            raise MalformedPayloadError("BatchRecord", f"recorded for {self.identity}: {error}") from error
+
+
+class _FanOut(Generic[T]):
+    """One run over the branches."""
+
+    def __init__(self, verb: FanOutVerb[T], owner: Frame, record: BatchRecord | None) -> None:
+        self._verb = verb
+        self._owner = owner
+        self._record = record
+        self._branches = verb._branches
+        self._flat = verb._nesting == "flat"
+        self._id_of_all = owner.context_id or ""
+        # Whether nothing of it can be recorded: then nobody needs to look.
+        self._is_new = record is None and self._id_of_all not in owner.invocation.history
+        self._group = BranchGroup(owner)
+        # Outcomes by index: a status with a result or an error. What is not there has not ended.
+        self._outcomes: dict[int, BatchItem[T]] = {}
+        self._succeeded = 0
+        self._failed = 0
+        # Why it is complete; set once.
+        self._reason: CompletionReason | None = record.reason if record is not None else None
+        # What the user's own policy raised.
+        self._policy_error: Exception | None = None
+        # The next branch to start, how many run, and which have been started.
+        self._next = 0
+        self._running = 0
+        self._started: set[int] = set()
+
+    async def run(self) -> BatchResult[T]:
+        """Run what is to run, and wait for it."""
+        async with self._group:
+            if self._reason is None:
+                self._look_at_records()
+            if self._reason is not None:
+                self._group.stop()
+                self._start_what_has_begun()
+            else:
+                while self._may_start():
+                    self._start(self._next)
+                    # One that ends at once, as on replay, has ended before the next one takes up room.
+                    await self._owner.invocation.give_way()
+        if self._policy_error is not None:
+            raise self._policy_error
+        return self._result()
+
+    def _look_at_records(self) -> None:
+        """Whether it was complete already when the invocation before this one ended."""
+        if self._flat or self._is_new:
+            return  # a flat branch has no record to tell; its own operations have, and are gone over
+        for index in range(self._branches.count):
+            recorded = self._recorded(index)
+            if recorded is not None and recorded.is_final:
+                self._count(succeeded=recorded.status is OperationStatus.SUCCEEDED)
+        self._decide()
+        self._succeeded = self._failed = 0  # they are counted again when they end
+
+    def _start_what_has_begun(self) -> None:
+        statuses = None if self._record is None else self._record.statuses
+        for index in range(self._branches.count):
+            if statuses is None:
+                begun = self._recorded(index) is not None
+            else:
+                begun = index < len(statuses) and STATUS[statuses[index]] != "not started"
+            if begun:
+                self._start(index)
+
+    def _may_start(self) -> bool:
+        return self._reason is None and self._running < self._verb._limit and self._next < self._branches.count
+
+    def _start(self, index: int) -> None:
+        self._next = index + 1
+        self._running += 1
+        self._started.add(index)
+        plan = self._branches[index]
+        covers = not self._is_new and (self._flat or self._record is not None or self._recorded(index) is not None)
+
+        async def run(slot: Frame) -> None:
+            try:
+                value = await (
+                    self._run_flat(slot, index, plan) if self._flat else self._run_nested(slot, index, plan)
+                )
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is the branch's outcome
+                self._end(index, plan.name, error=error)
+            else:
+                self._end(index, plan.name, value=value)
+
+        self._group.start(run, at=index, covers=covers, name=f"durable branch {plan.name}")
+
+    async def _run_nested(self, slot: Frame, index: int, plan: BranchPlan[T]) -> T:
+        verb: ChildVerb[T] = ChildVerb(
+            slot, plan.body, plan.converter, name=plan.name, sub_type=self._verb._branch_sub_type
+        )
+        return await perform(slot, verb, self._id(index))
+
+    async def _run_flat(self, slot: Frame, index: int, plan: BranchPlan[T]) -> T:
+        frame = Frame(slot.invocation, context_id=self._owner.context_id, prefix=self._id(index), parent=slot)
+        frame.settle()
+        frame_var.set(frame)  # of this task
+        what = f"the result of {plan.name!r}"
+        try:
+            value = await plan.body(frame)
+            await check_end(frame, f"the end of {plan.name!r}")
+            decoded: T = plan.converter.decode(plan.converter.encode(value, what), what)
+        except Exception as error:  # noqa: BLE001 - raised as a replay will
+            _, rebuilt = rebuild_live(error)
+            raise rebuilt from rebuilt.__cause__
+        return decoded
+
+    def _end(self, index: int, name: str, *, value: T | None = None, error: Exception | None = None) -> None:
+        status: ItemStatus = "succeeded" if error is None else "failed"
+        self._outcomes[index] = BatchItem(index=index, name=name, status=status, result=value, error=error)
+        self._running -= 1
+        self._count(succeeded=error is None)
+        if self._reason is not None:
+            return
+        self._decide()
+        if self._reason is not None:
+            self._group.stop()
+        elif self._owner.invocation.ending is None and self._may_start():
+            self._start(self._next)
+
+    def _count(self, *, succeeded: bool) -> None:
+        if succeeded:
+            self._succeeded += 1
+        else:
+            self._failed += 1
+
+    def _decide(self) -> None:
+        try:
+            self._reason = self._verb._completion.reason(self._progress())
+        except Exception as error:  # noqa: BLE001 - the user's own policy
+            error.add_note(f"raised by the completion policy of {self._verb.identity}")
+            self._policy_error = error
+            self._reason = "CUSTOM_COMPLETION_FAILED"
+
+    def _progress(self) -> BatchProgress:
+        return BatchProgress(self._branches.count, self._succeeded, self._failed)
+
+    def _result(self) -> BatchResult[T]:
+        reason = self._reason or "ALL_COMPLETED"
+        successful = (
+            self._record.successful
+            if self._record is not None
+            else self._verb._completion.is_met(reason, self._progress())
+        )
+        items = [self._outcomes.get(index) or self._missing(index) for index in range(self._branches.count)]
+        return BatchResult(items=items, completion_reason=reason, is_successful=successful)
+
+    def _missing(self, index: int) -> BatchItem[T]:
+        status: ItemStatus = "cancelled" if index in self._started else "not started"
+        return BatchItem(index=index, name=self._branches[index].name, status=status)
+
+    def _recorded(self, index: int) -> Operation | None:
+        return self._owner.invocation.history.get(self._id(index))
+
+    def _id(self, index: int) -> str:
+        return branch_id(self._id_of_all, index)

@@ -1,0 +1,163 @@
+"""Structured concurrency as anyio has it, durable: each task is a child context, with a frame of its own."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+from .._engine.block import Block
+from .._engine.branch import Branch
+from .._engine.current import frame_var
+from .._engine.frame import Frame
+from .._engine.group import BranchGroup
+from .._engine.perform import diverge, perform
+from .._wire import OperationStatus
+from ..exceptions import FrameMisuseError
+from .child import ChildVerb
+
+T = TypeVar("T")
+
+_UNSET: Any = object()
+
+
+class TaskHandle(Generic[T]):
+    """A task of a durable task group.
+
+    Attributes:
+        name: What it is called in history.
+    """
+
+    def __init__(self, name: str, group: BranchGroup) -> None:
+        self.name = name
+        self._group = group
+        self._branch: Branch | None = None
+        self._value: T = _UNSET
+        self._error: Exception | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it has a result or an error."""
+        return self._error is not None or self._value is not _UNSET
+
+    def result(self) -> T:
+        """What the task returned. Records nothing.
+
+        Raises:
+            RuntimeError: It has not ended, or was cancelled.
+            Exception: What the task raised.
+        """
+        if self._error is not None:
+            raise self._error
+        if self._value is _UNSET:
+            running = self._branch is not None and self._group.is_running(self._branch)
+            raise RuntimeError(
+                f"task {self.name!r} has no result: it {'has not ended' if running else 'was cancelled'}"
+            )
+        return self._value
+
+    async def wait(self) -> T:
+        """Wait for the task's end. Records nothing; suspends when the task does.
+
+        Raises:
+            FrameMisuseError: The task waits for itself.
+            Exception: What the task raised.
+        """
+        frame = frame_var.get()
+        branch: Branch | None = frame.branch
+        while branch is not None:
+            if branch is self._branch:
+                raise FrameMisuseError(f"task {self.name!r} waits for its own end")
+            branch = branch.parent
+        await frame.invocation.enter(frame, f"waiting for task {self.name!r}")
+        if self._branch is not None:
+            await self._group.wait_for(self._branch, frame)
+        return self.result()
+
+    def __repr__(self) -> str:
+        return f"<TaskHandle {self.name!r} {'done' if self.is_done else 'pending'}>"
+
+
+class TaskGroup:
+    """A durable task group, as far as it knows nothing of contexts (see `DurableTaskGroup`)."""
+
+    def __init__(self, frame: Frame) -> None:
+        self._frame = frame
+        self._group = BranchGroup(frame)
+        # The block itself, as long as it runs: it is stopped like any of the tasks.
+        self._block = Block(frame)
+        # What tasks raised, by their position.
+        self._errors: dict[int, Exception] = {}
+        self._entered = False
+
+    def _start(self, verb: ChildVerb[T]) -> TaskHandle[T]:
+        """Start a task that performs a child context at the next position.
+
+        Raises:
+            RuntimeError: Not inside the group's block.
+            FrameMisuseError: Called from another task, or from inside a step.
+        """
+        if not self._block.is_open:
+            raise RuntimeError("a task group is used inside its block: async with ctx.task_group() as tg")
+        frame = self._frame
+        frame.check(verb.identity)
+        operation_id = frame.take()
+        position = frame.position
+        recorded = frame.invocation.history.get(operation_id)
+        name = verb.identity.name or ""
+        handle: TaskHandle[T] = TaskHandle(name, self._group)
+
+        async def run(slot: Frame) -> None:
+            try:
+                handle._value = await perform(slot, verb, operation_id)
+            except Exception as error:  # noqa: BLE001 - raised where the group is left
+                handle._error = self._errors[position] = error
+                self.cancel()
+
+        handle._branch = self._group.start(
+            run, at=position, covers=recorded is not None, name=f"durable task {name}"
+        )
+        if recorded is not None and recorded.is_final and recorded.status is not OperationStatus.SUCCEEDED:
+            self.cancel()  # it is going to fail: what was cancelled because of that must not go further than it did
+        return handle
+
+    def cancel(self) -> None:
+        """Cancel all tasks, and the block. Records nothing."""
+        self._group.stop()
+        self._block.stop()
+
+    async def __aenter__(self) -> Self:
+        """Begin. Records nothing."""
+        if self._entered:
+            raise RuntimeError("a task group can be entered once: call ctx.task_group() again")
+        self._entered = True
+        await self._frame.invocation.enter(self._frame, "a task group")
+        await self._group.__aenter__()
+        self._block.enter()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        """Wait for all tasks.
+
+        Raises:
+            ExceptionGroup: What tasks, or the block, raised.
+        """
+        unasked = self._frame.unasked() if error is None else None
+        caught = self._block.leave(kind, error, traceback)
+        own = error if isinstance(error, Exception) else None
+        if own is not None:
+            self._group.stop()
+        if error is None or caught or own is not None:
+            await self._group.__aexit__(None, None, None)
+        else:
+            await self._group.__aexit__(kind, error, traceback)
+            return False
+        if unasked is not None:
+            await diverge(self._frame, unasked, "the end of a task group's block")
+        errors = [self._errors[position] for position in sorted(self._errors)]
+        if own is not None:
+            errors.append(own)
+        if errors:
+            raise ExceptionGroup("unhandled errors in a durable task group", errors) from None
+        return True
