@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -66,6 +66,18 @@ class Clock(ABC):
         """Return at or after `when`, in milliseconds since the epoch."""
 
 
+class Caller(msgspec.Struct, frozen=True):
+    """A chained invoke, as the execution that it started knows it.
+
+    Attributes:
+        execution_id: The execution that waits for the outcome.
+        operation_id: The operation in it.
+    """
+
+    execution_id: str
+    operation_id: str
+
+
 class ExecutionRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One execution as a store keeps it.
 
@@ -81,6 +93,7 @@ class ExecutionRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
         result: JSON text, if it succeeded.
         error: If it did not.
         invocations: How many invocations have begun.
+        caller: The chained invoke that started it; `None` if it was started from outside.
     """
 
     id: str
@@ -94,6 +107,7 @@ class ExecutionRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     result: str | None = None
     error: ErrorObject | None = None
     invocations: int = 0
+    caller: Caller | None = None
 
 
 class EventRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -118,6 +132,32 @@ class EventRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     start: Timestamp | None = None
 
 
+class OperationExtra(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """What the service must know of an operation and the wire does not carry.
+
+    Attributes:
+        timeout: Of a callback: seconds it may take, if there is a limit.
+        heartbeat: Of a callback: seconds between two signs of life, if there is a limit.
+        timeout_at: When the first limit is reached.
+        heartbeat_at: When the second is, unless a sign of life comes before.
+        function: Of a chained invoke: whom it calls, as the caller named it.
+        payload: With what, JSON text.
+        tenant_id: On whose behalf.
+        known: Whether a function of that name was registered when it was called.
+        target: The function's target, if it is a durable one.
+    """
+
+    timeout: int | None = None
+    heartbeat: int | None = None
+    timeout_at: Timestamp | None = None
+    heartbeat_at: Timestamp | None = None
+    function: str = ""
+    payload: str | None = None
+    tenant_id: str | None = None
+    known: bool = False
+    target: str | None = None
+
+
 class Change(msgspec.Struct, frozen=True, kw_only=True):
     """What becomes different, all at once or not at all.
 
@@ -127,6 +167,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
         operations: Each changed operation, whole.
         first_event: The number of the first of `events`, from 1 without gaps.
         events: What happened, in order.
+        extras: What the wire does not carry of an operation, where that changed; whole, by the operation's id.
     """
 
     number: int = 1
@@ -134,6 +175,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     operations: Sequence[Operation] = ()
     first_event: int = 1
     events: Sequence[EventRecord] = ()
+    extras: Mapping[str, OperationExtra] = {}
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,12 +186,14 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
         operations: Its operations, in the order of their first record.
         events: How many events it has.
         changes: How many changes it has had.
+        extras: What the wire does not carry of its operations, by their ids.
     """
 
     execution: ExecutionRecord
     operations: Sequence[Operation]
     events: int
     changes: int
+    extras: Mapping[str, OperationExtra] = {}
 
 
 class Store(ABC):

@@ -13,6 +13,7 @@ ID_PATTERN: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 """An operation's id, and its parent's."""
 
 SUB_TYPE_PATTERN: Final = re.compile(r"[a-zA-Z0-9_-]{1,32}")
+MAX_EXECUTION_NAME_LENGTH: Final = 64
 EXECUTION_NAME_PATTERN: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 CLIENT_TOKEN_PATTERN: Final = re.compile(r"[\x21-\x7E]{1,64}")
 CHECKPOINT_TOKEN_PATTERN: Final = re.compile(r"[A-Za-z0-9+/]+={0,2}")
@@ -35,6 +36,9 @@ MAX_DELAY_SECONDS: Final = 31_622_400
 """A wait and a retry delay: whole seconds, up to 366 days."""
 
 MAX_CALLBACK_TIMEOUT_SECONDS: Final = 99_999_999
+
+MAX_FUNCTION_NAME_LENGTH: Final = 256
+MAX_TENANT_ID_LENGTH: Final = 256
 
 MAX_UPDATES_PER_CALL: Final = 250
 MAX_BYTES_PER_CALL: Final = 750 * 1024

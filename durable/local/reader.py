@@ -54,4 +54,4 @@ class Reader:
         if loaded is None:
             raise ExecutionNotFoundError(name)
         operations = {operation.id: operation for operation in loaded.operations}
-        return [event_of(number, event, loaded.execution, operations) for number, event in kept]
+        return [event_of(number, event, loaded.execution, operations, loaded.extras) for number, event in kept]

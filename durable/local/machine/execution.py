@@ -6,6 +6,7 @@ an invocation's answer; both come through `finish`.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import msgspec
@@ -21,8 +22,9 @@ from ..._wire import (
     Timestamp,
 )
 from ..._wire.events import EventType
+from ..._wire.limits import MAX_EXECUTION_NAME_LENGTH
 from ..._wire.operations import ExecutionDetails
-from ...abc import EventRecord, ExecutionRecord
+from ...abc import Caller, EventRecord, ExecutionRecord
 from .rules import RefusedUpdateError
 
 _EVENT: Final = {
@@ -31,6 +33,47 @@ _EVENT: Final = {
     ExecutionStatus.TIMED_OUT: EventType.EXECUTION_TIMED_OUT,
     ExecutionStatus.STOPPED: EventType.EXECUTION_STOPPED,
 }
+
+_SUFFIX: Final = 8
+"""Hex characters that tell apart executions started without a name; twice as many where nobody can try again."""
+
+
+def new_record(
+    execution_id: str,
+    function: str,
+    target: str,
+    payload: str | None,
+    now: Timestamp,
+    *,
+    name: str | None = None,
+    caller: Caller | None = None,
+) -> ExecutionRecord:
+    """An execution that begins.
+
+    Args:
+        execution_id: Its id: characters of `[a-zA-Z0-9_-]`.
+        function: What its function is called.
+        target: What its function is loaded by.
+        payload: Its input, JSON text.
+        now: What time it is.
+        name: Its name; by default made of the function's and the id.
+        caller: The chained invoke that starts it.
+    """
+    plain = re.sub(r"[^a-zA-Z0-9_-]", "-", function)
+    if name is None:
+        suffix = execution_id[: _SUFFIX if caller is None else 2 * _SUFFIX]
+        name = f"{plain[: MAX_EXECUTION_NAME_LENGTH - 1 - len(suffix)]}-{suffix}"
+    return ExecutionRecord(
+        id=execution_id,
+        name=name,
+        # As AWS makes them, of a region and an account that it does not have.
+        arn=f"arn:aws:lambda:local:000000000000:function:{plain}:1/durable-execution/{name}/{execution_id}",
+        function=target,
+        status=ExecutionStatus.RUNNING,
+        start_timestamp=now,
+        input=payload,
+        caller=caller,
+    )
 
 
 def operation_of(record: ExecutionRecord) -> Operation:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from ..._wire import ErrorObject, Operation, Timestamp
 from ..._wire.events import (
     DETAILS_FIELD,
+    CallbackStartedDetails,
+    ChainedInvokeStartedDetails,
     EmptyDetails,
     Event,
     EventError,
@@ -29,10 +31,19 @@ from ..._wire.events import (
 )
 from ..._wire.limits import MAX_DELAY_SECONDS
 from ..._wire.shapes import Shape
-from ...abc import EventRecord, ExecutionRecord
+from ...abc import EventRecord, ExecutionRecord, OperationExtra
+from .invoke import callee_record
+
+_NOTHING = OperationExtra()
 
 
-def event_of(number: int, kept: EventRecord, record: ExecutionRecord, operations: Mapping[str, Operation]) -> Event:
+def event_of(
+    number: int,
+    kept: EventRecord,
+    record: ExecutionRecord,
+    operations: Mapping[str, Operation],
+    extras: Mapping[str, OperationExtra] = {},
+) -> Event:
     """One event, whole.
 
     Args:
@@ -40,9 +51,12 @@ def event_of(number: int, kept: EventRecord, record: ExecutionRecord, operations
         kept: What is kept of it.
         record: The execution.
         operations: The execution's operations by id.
+        extras: What the wire does not carry of them, by id.
     """
     operation = operations.get(kept.operation_id) if kept.operation_id is not None else None
-    details = {DETAILS_FIELD[kept.type]: _details(number, kept, record, operation)}
+    extra = extras.get(kept.operation_id, _NOTHING) if kept.operation_id is not None else _NOTHING
+    started = _started(kept, record, operation, extra) if operation is not None else None
+    details = {DETAILS_FIELD[kept.type]: started or _details(number, kept, record, operation)}
     return Event(
         event_type=kept.type,
         event_id=number,
@@ -62,11 +76,23 @@ def _details(number: int, kept: EventRecord, record: ExecutionRecord, operation:
             return ExecutionStartedDetails(
                 input=EventInput(payload=record.input), execution_timeout=MAX_DELAY_SECONDS
             )
-        case EventType.EXECUTION_SUCCEEDED | EventType.CONTEXT_SUCCEEDED:
+        case (
+            EventType.EXECUTION_SUCCEEDED
+            | EventType.CONTEXT_SUCCEEDED
+            | EventType.CALLBACK_SUCCEEDED
+            | EventType.CHAINED_INVOKE_SUCCEEDED
+        ):
             return ResultDetails(result=result)
         case EventType.EXECUTION_FAILED | EventType.EXECUTION_TIMED_OUT | EventType.EXECUTION_STOPPED:
             return FailureDetails(error=EventError(payload=record.error))
-        case EventType.CONTEXT_FAILED:
+        case (
+            EventType.CONTEXT_FAILED
+            | EventType.CALLBACK_FAILED
+            | EventType.CALLBACK_TIMED_OUT
+            | EventType.CHAINED_INVOKE_FAILED
+            | EventType.CHAINED_INVOKE_TIMED_OUT
+            | EventType.CHAINED_INVOKE_STOPPED
+        ):
             return FailureDetails(error=EventError(payload=operation.error if operation is not None else None))
         case EventType.WAIT_STARTED:
             duration = kept.delay or 0
@@ -93,6 +119,30 @@ def _details(number: int, kept: EventRecord, record: ExecutionRecord, operation:
             return FailureDetails()
         case _:
             return EmptyDetails()
+
+
+def _started(
+    kept: EventRecord, record: ExecutionRecord, operation: Operation, extra: OperationExtra
+) -> Shape | None:
+    """Of a callback or a chained invoke that begins; `None` for all else."""
+    if kept.type is EventType.CALLBACK_STARTED:
+        known = operation.callback_details
+        return CallbackStartedDetails(
+            callback_id=(known.callback_id if known is not None else None) or "",
+            heartbeat_timeout=extra.heartbeat,
+            timeout=extra.timeout,
+        )
+    if kept.type is EventType.CHAINED_INVOKE_STARTED:
+        arn = None
+        if extra.target is not None:
+            arn = callee_record(record, operation.id, extra, extra.target, kept.timestamp).arn
+        return ChainedInvokeStartedDetails(
+            function_name=extra.function,
+            tenant_id=extra.tenant_id,
+            input=EventInput(payload=extra.payload),
+            durable_execution_arn=arn,
+        )
+    return None
 
 
 def _step_error(kept: EventRecord, operation: Operation | None) -> ErrorObject | None:

@@ -49,7 +49,7 @@ def check_shape(update: OperationUpdate) -> None:
         _check_size(update, len(update.payload), lambda: len((update.payload or "").encode()), "a payload")
     if update.error is not None:
         error = update.error
-        _check_size(update, _error_length(error), lambda: _error_bytes(error), "an error object")
+        _check_size(update, _error_length(error), lambda: error_bytes(error), "an error object")
 
 
 def check_same(known: Operation, update: OperationUpdate) -> None:
@@ -96,5 +96,6 @@ def _error_length(error: ErrorObject) -> int:
     return sum(map(len, _error_parts(error)))
 
 
-def _error_bytes(error: ErrorObject) -> int:
+def error_bytes(error: ErrorObject) -> int:
+    """What all fields of an error object are together, in UTF-8."""
     return sum(len(part.encode()) for part in _error_parts(error))

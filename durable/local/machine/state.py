@@ -11,6 +11,8 @@ What is checked here, as it concerns more than one operation (PROTOCOL section 5
  4. Type, subtype, name and parent of an id never change.
  5. Nothing is accepted under a finished context, or for a finished execution; what was left unfinished there is
     cut off: it never falls due, and is not waited for.
+
+What ends an operation from outside (a callback's sender, a callee's end) comes through `end`, by the same rules.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import heapq
 from collections.abc import Iterable, Iterator, Sequence
 
 from ..._wire import (
+    ErrorObject,
     ExecutionStatus,
     Operation,
     OperationAction,
@@ -28,8 +31,8 @@ from ..._wire import (
     Timestamp,
 )
 from ..._wire.limits import MAX_UPDATES_PER_CALL
-from ...abc import Change, EventRecord, ExecutionRecord, Loaded
-from . import context, execution, step, wait
+from ...abc import Change, EventRecord, ExecutionRecord, Loaded, OperationExtra
+from . import callback, context, execution, invoke, step, wait
 from .rules import RefusedUpdateError, check_same, check_shape
 
 _APPLY = {OperationType.STEP: step.apply, OperationType.WAIT: wait.apply, OperationType.CONTEXT: context.apply}
@@ -40,35 +43,49 @@ _PENDING = {
     OperationType.CALLBACK: OperationStatus.STARTED,
     OperationType.CHAINED_INVOKE: OperationStatus.STARTED,
 }
+_NOTHING = OperationExtra()
 
 
 class Transition:
-    """What one call or the passing of time would change; nothing has changed yet."""
+    """What one call, the passing of time or the outside would change; nothing has changed yet."""
 
-    __slots__ = ("events", "operations", "record")
+    __slots__ = ("events", "extras", "operations", "record")
 
     def __init__(self) -> None:
         self.record: ExecutionRecord | None = None
         self.operations: dict[str, Operation] = {}
         self.events: list[EventRecord] = []
+        self.extras: dict[str, OperationExtra] = {}
 
     def __bool__(self) -> bool:
-        return bool(self.operations or self.events or self.record)
+        return bool(self.operations or self.events or self.record or self.extras)
+
+    @property
+    def invokes(self) -> list[str]:
+        """The chained invokes that it starts."""
+        return [
+            operation.id
+            for operation in map(self.operations.get, self.extras)
+            if operation is not None and operation.type is OperationType.CHAINED_INVOKE
+        ]
 
 
 class ExecutionState:
     """The state of one execution, as it is durable."""
 
-    __slots__ = ("_changes", "_events", "_timers", "operations", "record")
+    __slots__ = ("_changes", "_events", "_timers", "extras", "operations", "record")
 
     def __init__(self, loaded: Loaded) -> None:
         self.record = loaded.execution
         # In the order of their first record, which is the order in which a function gets them.
         self.operations = {operation.id: operation for operation in loaded.operations}
+        # What the wire does not carry of them: of every callback and chained invoke, and of nothing else.
+        self.extras = dict(loaded.extras)
         # How many events and changes have been recorded: the numbers of the last ones.
         self._events = loaded.events
         self._changes = loaded.changes
-        # When time changes which operation. An entry may be out of date: the operation itself knows better.
+        # When time changes which operation. An entry may be out of date: the operation itself knows better. Every
+        # operation that time will change has an entry no later than that.
         self._timers: list[tuple[Timestamp, str]] = []
         self._set_timers(self.operations.values())
 
@@ -86,14 +103,30 @@ class ExecutionState:
         )
 
     @property
+    def invokes(self) -> list[str]:
+        """The chained invokes whose callees have not ended, as far as anybody waits for them."""
+        return [
+            operation_id
+            for operation_id in self.extras
+            if self.operations[operation_id].type is OperationType.CHAINED_INVOKE
+            and self.why_closed(self.operations[operation_id]) is None
+        ]
+
+    def extra_of(self, operation_id: str) -> OperationExtra:
+        """What else there is to know of an operation."""
+        return self.extras.get(operation_id, _NOTHING)
+
+    @property
     def next_due(self) -> Timestamp | None:
         """When time changes something next; `None` if it does not."""
         while self._timers:
             when, operation_id = self._timers[0]
-            operation = self.operations[operation_id]
-            if _due(operation) == when and not self._is_cut_off(operation):
+            due = self._due(operation_id)
+            if due == when:
                 return when
             heapq.heappop(self._timers)
+            if due is not None and due > when:  # a heartbeat has put it off
+                heapq.heappush(self._timers, (due, operation_id))
         return None
 
     def advance(self, now: Timestamp, forward: Transition) -> None:
@@ -102,15 +135,17 @@ class ExecutionState:
         if when is None or when > now:
             return
         # The timers stay until all this is taken over: a call that is refused takes nothing away.
-        for due, operation_id in sorted(entry for entry in self._timers if entry[0] <= now):
+        for _, operation_id in sorted(self._fallen_due(now)):
             operation = self.operations[operation_id]
-            if _due(operation) != due or self._is_cut_off(operation):
+            if operation.type is OperationType.STEP:
+                forward.operations[operation_id] = step.elapse(operation)
                 continue
             if operation.type is OperationType.WAIT:
                 forward.operations[operation_id], event = wait.elapse(operation, now)
-                forward.events.append(event)
             else:
-                forward.operations[operation_id] = step.elapse(operation)
+                extra = self.extra_of(operation_id)
+                forward.operations[operation_id], event = callback.elapse(operation, extra, now)
+            forward.events.append(event)
 
     def apply(self, updates: Sequence[OperationUpdate], now: Timestamp, forward: Transition) -> None:
         """Work out what a call changes.
@@ -132,16 +167,46 @@ class ExecutionState:
                 forward.record, event = execution.apply(self.record, update, now)
                 forward.events.append(event)
                 continue
-            apply = _APPLY.get(update.type)
-            if apply is None:
-                raise RefusedUpdateError(f"operations of type {update.type} are not supported here", update)
             self._check_twice(update, in_call)
             self._check_parents(update, changed)
             known = changed.get(update.id) or self.operations.get(update.id)
             if known is not None:
                 check_same(known, update)
-            changed[update.id], event = apply(known, update, now)
+            apply = _APPLY.get(update.type)
+            if apply is not None:
+                changed[update.id], event = apply(known, update, now)
+            elif update.type is OperationType.CALLBACK:
+                started = callback.apply(known, update, now, self.record.id)
+                changed[update.id], event, forward.extras[update.id] = started
+            else:
+                changed[update.id], event, forward.extras[update.id] = invoke.apply(known, update, now)
             forward.events.append(event)
+
+    def why_closed(self, operation: Operation) -> str | None:
+        """Why an operation does not end from outside any more; `None` if it may."""
+        if operation.status is not OperationStatus.STARTED:
+            return f"it is {operation.status}"
+        if self.is_over:
+            return f"its execution {self.record.name!r} is {self.record.status}"
+        if self._is_cut_off(operation):
+            return f"the part of its execution {self.record.name!r} that waited for it has ended"
+        return None
+
+    def end(
+        self,
+        operation: Operation,
+        status: OperationStatus,
+        now: Timestamp,
+        forward: Transition,
+        *,
+        result: str | None = None,
+        error: ErrorObject | None = None,
+    ) -> None:
+        """End a callback or a chained invoke from outside; it must not be closed."""
+        end = callback.end if operation.type is OperationType.CALLBACK else invoke.end
+        ended, event = end(operation, status, now, result=result, error=error)
+        forward.operations[operation.id] = ended
+        forward.events.append(event)
 
     def change(self, forward: Transition) -> Change:
         """What the store has to keep of it."""
@@ -151,11 +216,14 @@ class ExecutionState:
             operations=tuple(forward.operations.values()),
             first_event=self._events + 1,
             events=forward.events,
+            extras=forward.extras,
         )
 
     def take_over(self, forward: Transition) -> None:
         """Go forward: the store has it."""
         self.operations.update(forward.operations)
+        if forward.extras:
+            self.extras.update(forward.extras)
         self._events += len(forward.events)
         self._changes += 1
         if forward.record is not None:
@@ -209,12 +277,28 @@ class ExecutionState:
 
     def _set_timers(self, operations: Iterable[Operation]) -> None:
         for operation in operations:
-            when = _due(operation)
+            when = self._due_of(operation)
             if when is not None:
                 heapq.heappush(self._timers, (when, operation.id))
 
+    def _fallen_due(self, now: Timestamp) -> set[tuple[Timestamp, str]]:
+        # By what the operations know: entries may be earlier.
+        found = set[tuple[Timestamp, str]]()
+        for when, operation_id in self._timers:
+            due = self._due(operation_id) if when <= now else None
+            if due is not None and due <= now:
+                found.add((due, operation_id))
+        return found
 
-def _due(operation: Operation) -> Timestamp | None:
-    if operation.type is OperationType.WAIT:
-        return wait.due(operation)
-    return step.due(operation) if operation.type is OperationType.STEP else None
+    def _due(self, operation_id: str) -> Timestamp | None:
+        operation = self.operations[operation_id]
+        return None if self._is_cut_off(operation) else self._due_of(operation)
+
+    def _due_of(self, operation: Operation) -> Timestamp | None:
+        if operation.type is OperationType.STEP:
+            return step.due(operation)
+        if operation.type is OperationType.WAIT:
+            return wait.due(operation)
+        if operation.type is OperationType.CALLBACK:
+            return callback.due(operation, self.extra_of(operation.id))
+        return None

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..._wire import ExecutionStatus, Operation
-from ...abc import Change, EventRecord, ExecutionRecord, Loaded, Store
+from ...abc import Change, EventRecord, ExecutionRecord, Loaded, OperationExtra, Store
 from ...exceptions import ExecutionExistsError, StoreError
 
 
 class _Kept:
-    __slots__ = ("changes", "events", "operations", "record")
+    __slots__ = ("changes", "events", "extras", "operations", "record")
 
     def __init__(self, record: ExecutionRecord) -> None:
         self.record = record
         self.operations: dict[str, Operation] = {}
+        self.extras: dict[str, OperationExtra] = {}
         self.events: list[EventRecord] = []
         self.changes = 0
 
@@ -45,6 +46,8 @@ class MemoryStore(Store):
             kept.record = change.execution
         for operation in change.operations:
             kept.operations[operation.id] = operation
+        if change.extras:
+            kept.extras.update(change.extras)
         kept.events.extend(change.events)
 
     async def find(self, name: str) -> ExecutionRecord | None:
@@ -66,6 +69,7 @@ class MemoryStore(Store):
             operations=list(kept.operations.values()),
             events=len(kept.events),
             changes=kept.changes,
+            extras=dict(kept.extras),
         )
 
     async def events(self, execution_id: str, after: int = 0) -> Sequence[tuple[int, EventRecord]]:

@@ -11,14 +11,14 @@ for all of them (group commit). Reads go through the same thread, so that they s
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from ..._wire import ExecutionStatus, Operation
 from ..._wire.codec import Codec
-from ...abc import Change, EventRecord, ExecutionRecord, Loaded, Store
+from ...abc import Change, EventRecord, ExecutionRecord, Loaded, OperationExtra, Store
 from ...exceptions import ExecutionExistsError, StoreError
 from .file import EngineLock, open_file
 from .thread import DatabaseThread, Statement
@@ -30,10 +30,12 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     Attributes:
         operations: What changed, whole.
         events: What happened.
+        extras: What the wire does not carry of an operation, where that changed; rows of old have none.
     """
 
     operations: Sequence[Operation]
     events: Sequence[EventRecord]
+    extras: Mapping[str, OperationExtra] = {}
 
 
 _ENTRY = Codec(Entry, "event")
@@ -121,12 +123,19 @@ class SqliteStore(Store):
         if record.status is ExecutionStatus.RUNNING:
             self._keys[execution_id] = row[2]
         operations: dict[str, Operation] = {}
+        extras: dict[str, OperationExtra] = {}
         for _, _, data in log:
-            for operation in _ENTRY.decode(data).operations:
+            entry = _ENTRY.decode(data)
+            for operation in entry.operations:
                 operations[operation.id] = operation
+            extras.update(entry.extras)
         last_event, last_number = (log[-1][0], log[-1][1]) if log else (0, 0)
         return Loaded(
-            execution=record, operations=list(operations.values()), events=last_event, changes=last_number
+            execution=record,
+            operations=list(operations.values()),
+            events=last_event,
+            changes=last_number,
+            extras=extras,
         )
 
     async def events(self, execution_id: str, after: int = 0) -> Sequence[tuple[int, EventRecord]]:
@@ -180,7 +189,7 @@ def open_store(path: str, *, read_only: bool = False) -> SqliteStore:
 
 def _row(key: int, change: Change) -> tuple[int, int, int, bytes]:
     last_event = change.first_event + len(change.events) - 1
-    return key, last_event, change.number, _ENTRY.encode(Entry(change.operations, change.events))
+    return key, last_event, change.number, _ENTRY.encode(Entry(change.operations, change.events, change.extras))
 
 
 def _record_data(record: ExecutionRecord) -> bytes:
