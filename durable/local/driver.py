@@ -2,23 +2,31 @@
 
 An execution is driven by one task as long as it does something. When it waits, its task ends; only an entry in one
 heap of timers stays, and one task for all of them sleeps until the earliest. So ten thousand that wait cost ten
-thousand entries.
+thousand entries; and one that waits for the outside alone, not even that.
 
 How an invocation ends says what comes next:
 
   the execution is over                         its run ends
-  PENDING, something falls due at T             invoke again at T
+  PENDING, something falls due at T             invoke again at T, or when something changes from outside
+  PENDING, something is pending without a time  invoke again when something changes from outside
   PENDING, nothing is pending                   invoke again at once; the fourth time in a row the execution fails
   it raised, or the store did                   invoke again after 1, 2, 4, ... up to 60 seconds
   its code does not follow its history          its run ends with that; the execution waits for other code
+  it was stopped from outside                   its run ends
   it was cancelled, as the engine is closed     nothing: the execution stays as it is, and can be resumed
+
+No change from outside is missed: the service is asked, after the end of an invocation, whether there is one that
+the invocation has not seen; and whoever makes one afterwards finds a run that waits, and wakes it. Between the two
+there is no point at which anything else could run.
 """
 
 from __future__ import annotations
 
+import contextvars
 import heapq
 import itertools
 import logging
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 import anyio
@@ -26,9 +34,11 @@ import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from .._kernel.errors import encode_error
-from .._wire import ErrorObject, ExecutionStatus, InvocationOutput, Timestamp
+from .._wire import ExecutionStatus, InvocationOutput
 from ..abc import Clock, ExecutionRecord
-from ..exceptions import EngineClosedError, NonDeterminismError
+from ..exceptions import EngineClosedError, NonDeterminismError, StaleTokenError
+from ..function import DurableFunction
+from .outside import Outside
 from .run import Run
 from .service import LocalService
 
@@ -44,6 +54,9 @@ LAST_DELAY: Final = 60_000
 KEPT_IN_MEMORY: Final = 10_000
 """Milliseconds: what waits longer than that is read from the store again."""
 
+_STALE_TIMERS: Final = 1_000
+"""Timers beyond two for each run: then those of runs that were woken before are thrown away."""
+
 
 class Driver:
     """Drives the executions of one engine.
@@ -56,12 +69,17 @@ class Driver:
 
     def __init__(self, service: LocalService, clock: Clock, tasks: TaskGroup) -> None:
         self._service = service
+        self._outside = Outside(service)
         self._clock = clock
         self._tasks = tasks
+        # What is ambient where the engine was opened. Executions are started and woken from anywhere, from inside
+        # of other executions as well: they inherit nothing from there.
+        self._context = contextvars.copy_context()
         # Those that are driven now, invoked or waiting, by name: at most one run an execution.
         self._runs: dict[str, Run[Any]] = {}
         self._numbers = itertools.count()
-        # Who is to be invoked when; numbered, as those of one instant go in the order in which they came.
+        # Who is to be invoked when; numbered, as those of one instant go in the order in which they came. An entry
+        # counts only as long as its run says that it is its own.
         self._timers: list[tuple[int, int, Run[Any]]] = []
         # What the timekeeper sleeps under; cancelled when there is an earlier timer than the one it sleeps for.
         self._sleep = anyio.CancelScope()
@@ -70,15 +88,52 @@ class Driver:
         """The run of an execution that is driven now."""
         return self._runs.get(name)
 
-    def drive(self, run: Run[Any]) -> None:
-        """Keep an execution going until it is over."""
-        self._runs[run.name] = run
-        self._start(run)
+    def run(self, record: ExecutionRecord, function: DurableFunction[Any, Any] | Exception) -> Run[Any]:
+        """Keep an execution going until it is over, unless it is already, or its function could not be loaded."""
+        run = self._runs.get(record.name)
+        if run is not None:
+            return run
+        run = Run(record, function, self._service)
+        if record.status is not ExecutionStatus.RUNNING:
+            run.end(record)
+        elif isinstance(function, Exception):
+            self._give_up(run, function)
+        else:
+            self._runs[run.name] = run
+            self._start(run)
+        return run
+
+    def nudge(self, name: str) -> None:
+        """Something changed from outside: have an execution that waits look at it. For the service."""
+        run = self._runs.get(name)
+        # One whose invocations raise, or the store, is tried again in its own time.
+        if run is not None and not run.driven and run.parked:
+            self._start(run)
+
+    def cut(self, name: str) -> None:
+        """An execution was stopped: cancel its invocation, or have its run end. For the service."""
+        run = self._runs.get(name)
+        if run is None:
+            return
+        if run.scope is not None:
+            run.scope.cancel()
+        elif not run.driven:
+            run.parked, run.due = False, 0
+            self._start(run)
 
     def close(self) -> None:
         """Tell those who wait for executions that are not over: this engine does not go on with them."""
         for run in list(self._runs.values()):
             self._end(run, EngineClosedError())
+
+    def spawn(self, work: Callable[..., Coroutine[Any, Any, None]], *args: object, name: str) -> None:
+        """Run something in the engine's task group, with what is ambient where the engine was opened."""
+
+        def start() -> None:
+            self._tasks.start_soon(work, *args, name=name)
+
+        # A copy, as the task changes it, and as one context cannot be entered twice.
+        self._context.copy().run(start)
 
     async def keep_time(self) -> None:
         """Invoke again what has waited long enough; runs as long as the engine."""
@@ -89,77 +144,112 @@ class Driver:
                 await self._clock.sleep_until(self._timers[0][0])
             now = self._clock.now()
             while self._timers and self._timers[0][0] <= now:
-                self._start(heapq.heappop(self._timers)[2])
+                entry = heapq.heappop(self._timers)
+                run = entry[2]
+                if run.timer is entry:
+                    run.timer = None
+                    if not run.driven:
+                        self._start(run)
 
     def _start(self, run: Run[Any]) -> None:
-        self._tasks.start_soon(self._drive, run, name=f"durable execution {run.name}")
+        run.driven = True
+        self.spawn(self._drive, run, name=f"durable execution {run.name}")
 
     def _end(self, run: Run[Any], outcome: ExecutionRecord | Exception) -> None:
         self._runs.pop(run.name, None)
+        run.timer = None
         run.end(outcome)
 
     async def _drive(self, run: Run[Any]) -> None:
-        while True:
+        while not run.is_over:
             try:
-                due = await self._invoke(run)
+                if not run.taken_up:
+                    await self._service.take_up(run.id)
+                    run.taken_up = True
+                due = await self._service.next_due(run.id) if run.parked else run.due
+                if due is None or due > self._clock.now():
+                    self._wait(run, due)
+                    return
+                await self._invoke(run)
             except Exception:  # noqa: BLE001 - logged, and tried again for as long as the engine lives
                 # The store could not be read or written. Its disk may be full, for a while.
                 _log.exception("execution %r could not be driven, it will be tried again", run.name)
-                due = self._after_failure(run)
-            if due is None:
-                return
-            if due > self._clock.now():
-                self._wait(run, due)
-                return
+                self._fail(run)
             await anyio.lowlevel.checkpoint()
 
-    async def _invoke(self, run: Run[Any]) -> int | None:
-        """One invocation. Returns when the next one is due, or `None`: there is none."""
+    async def _invoke(self, run: Run[Any]) -> None:
+        """One invocation. What comes next is left in the run."""
         # Recorded as over by a call whose invocation did not live to answer: there is nothing more to do.
         if await self._ended(run):
-            return None
-        event = await self._service.begin_invocation(run.id)
-        raised: Exception | None = None
-        outcome: InvocationOutput | ErrorObject
-        try:
-            outcome = await run.function.invoke(event, self._service, clock=self._clock)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the execution is invoked again
-            raised = error
-            outcome = encode_error(error)
+            return
+        answer = await self._answer(run)
+        if answer is None:
+            await self._ended(run)
+            return
+        raised = answer if isinstance(answer, Exception) else None
+        outcome = encode_error(answer) if isinstance(answer, Exception) else answer
         made_sense = await self._service.end_invocation(run.id, outcome, accept_idle=run.idle < IDLE_ANSWERS)
         if await self._ended(run):
-            return None
+            return
         if isinstance(raised, NonDeterminismError):
-            self._service.forget(run.id)
-            self._end(run, raised)
-            return None
-        if raised is not None:
+            self._give_up(run, raised)
+        elif raised is not None:
             _log.warning("an invocation of execution %r raised, it will be repeated", run.name, exc_info=raised)
-            return self._after_failure(run)
-        run.raised = 0
-        if not made_sense:
-            run.idle += 1
-            return self._clock.now()
-        run.idle = 0
-        return await self._service.next_due(run.id)
+            self._fail(run)
+        else:
+            run.raised = 0
+            run.idle = 0 if made_sense else run.idle + 1
+            run.parked = made_sense
+            run.due = self._clock.now()
+
+    async def _answer(self, run: Run[Any]) -> InvocationOutput | Exception | None:
+        """What an invocation answers or raises; `None` if the execution was stopped."""
+        try:
+            event = await self._service.begin_invocation(run.id)
+        except StaleTokenError:  # somebody has stopped it, just now
+            return None
+        with anyio.CancelScope() as scope:
+            run.scope = scope
+            try:
+                return await run.function.invoke(event, self._service, clock=self._clock)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the execution is invoked again
+                return error
+            finally:
+                run.scope = None
+        return None
 
     async def _ended(self, run: Run[Any]) -> bool:
         record = await self._service.record(run.id)
         if record.status is ExecutionStatus.RUNNING:
             return False
+        await self._outside.tell_caller(record)
         self._service.forget(run.id)
         self._end(run, record)
         return True
 
-    def _after_failure(self, run: Run[Any]) -> Timestamp:
-        delay = min(FIRST_DELAY << min(run.raised, 16), LAST_DELAY)
-        run.raised += 1
-        return Timestamp(self._clock.now() + delay)
+    def _give_up(self, run: Run[Any], why: Exception) -> None:
+        if run.is_callee:  # whoever waits for it is not here to be told
+            _log.error("execution %r does not go on, and whoever invoked it waits", run.name, exc_info=why)
+        self._service.forget(run.id)
+        self._end(run, why)
 
-    def _wait(self, run: Run[Any], due: int) -> None:
-        if due - self._clock.now() > KEPT_IN_MEMORY:
+    def _fail(self, run: Run[Any]) -> None:
+        """Have it invoked again, later each time."""
+        run.parked = False
+        run.due = self._clock.now() + min(FIRST_DELAY << min(run.raised, 16), LAST_DELAY)
+        run.raised += 1
+
+    def _wait(self, run: Run[Any], due: int | None) -> None:
+        run.driven = False
+        if due is None or due - self._clock.now() > KEPT_IN_MEMORY:
             self._service.forget(run.id)
-        entry = (due, next(self._numbers), run)
-        heapq.heappush(self._timers, entry)
-        if self._timers[0] is entry:
-            self._sleep.cancel()
+        if due is None:
+            run.timer = None
+        elif run.timer is None or run.timer[0] != due:
+            run.timer = entry = (due, next(self._numbers), run)
+            heapq.heappush(self._timers, entry)
+            if self._timers[0] is entry:
+                self._sleep.cancel()
+        if len(self._timers) > 2 * len(self._runs) + _STALE_TIMERS:
+            self._timers = [entry for entry in self._timers if entry[2].timer is entry]
+            heapq.heapify(self._timers)

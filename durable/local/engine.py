@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar, cast
 from uuid import uuid4
@@ -13,31 +12,38 @@ import anyio
 import anyio.to_thread
 
 from .._engine.clock import SystemClock
-from .._wire import ExecutionStatus
-from .._wire.limits import EXECUTION_NAME_PATTERN, MAX_EXECUTION_PAYLOAD_BYTES, MAX_STATE_PAGE
+from .._kernel.batch import check_payload
+from .._kernel.errors import encode_error
+from .._kernel.values import PLAIN
+from .._wire import ErrorObject, ExecutionStatus
+from .._wire.limits import (
+    EXECUTION_NAME_PATTERN,
+    MAX_EXECUTION_PAYLOAD_BYTES,
+    MAX_PAYLOAD_BYTES,
+    MAX_STATE_PAGE,
+)
 from ..abc import Clock, ExecutionRecord, Store
 from ..exceptions import (
     EngineClosedError,
     ExecutionExistsError,
     InvalidNameError,
-    NotDurableError,
     PayloadTooLargeError,
     StoreError,
-    TargetNotFoundError,
 )
 from ..function import DurableFunction
 from .driver import Driver
+from .functions import Functions
+from .invoker import Invoker
+from .machine.execution import new_record
+from .machine.rules import error_bytes
+from .outside import Outside
 from .reader import Reader
 from .run import Run
 from .service import LocalService
 from .stores.memory import MemoryStore
-from .targets import load_target, target_of
 
 InputT = TypeVar("InputT")
 ResultT = TypeVar("ResultT")
-
-_SUFFIX = 8
-"""Hex characters that tell apart executions started without a name."""
 
 
 @asynccontextmanager
@@ -118,22 +124,39 @@ class Engine(Reader):
         self._clock = clock
         self._service = service
         self._driver = driver
-        # Functions by target: what resumes without being imported.
-        self._functions: dict[str, DurableFunction[Any, Any]] = {}
+        self._functions = Functions()
+        self._invoker = Invoker(store, service, clock, driver, self._functions)
+        self._outside = Outside(service)
         self._closed = False
+        service.resolve = self._functions.resolve
+        service.on_invoke = self._invoker.begin
+        service.on_change = driver.nudge
+        service.on_stop = driver.cut
 
     # --- Running ---------------------------------------------------------------------------------------------
 
-    def register(self, function: DurableFunction[Any, Any]) -> None:
-        """Know a function, so that executions of it resume with this very object and nothing is imported.
+    def register(self, function: DurableFunction[Any, Any] | Callable[[Any], Any], name: str | None = None) -> None:
+        """Know a function.
+
+        Executions of a durable function then resume with this very object, and nothing is imported. And
+        `ctx.invoke` finds the function by its name: a durable one becomes an execution of its own; a plain one,
+        which takes the payload, is called as an ordinary Lambda function is, at least once. A version or an ARN
+        around the name, as AWS wants it, makes no difference. Durable functions that the caller's own module has
+        are found without being registered.
 
         Args:
-            function: Made by `@durable_execution`.
+            function: Made by `@durable_execution`; or, with a name, any function of one parameter. One that is
+                not async is run in a worker thread.
+            name: What it is invoked by; by default what the durable function is called.
 
         Raises:
-            NotDurableError: It is something else.
+            NotDurableError: It is a plain function without a name, or no function.
+            InvalidNameError: The name is empty, or over 256 characters.
+            FunctionExistsError: Another function has the name.
+            SerializationError: A plain function's annotation cannot be resolved, or not be decoded.
         """
-        self._functions[_checked_target(function)] = function
+        self._functions.register(function, name)
+        self._invoker.look_again()
 
     async def start(
         self,
@@ -162,17 +185,16 @@ class Engine(Reader):
             EngineClosedError: The engine is closed.
         """
         self._check_open()
-        target = _checked_target(function)
+        target = self._functions.add(function)
         if name is not None and EXECUTION_NAME_PATTERN.fullmatch(name) is None:
             raise InvalidNameError(name, "an execution", "1 to 64 characters of [a-zA-Z0-9_-]")
         payload = function.encode_input(event)
         size = len(payload.encode())
         if size > MAX_EXECUTION_PAYLOAD_BYTES:
             raise PayloadTooLargeError(f"the input of {function.name}", size, MAX_EXECUTION_PAYLOAD_BYTES)
-        self._functions[target] = function
         record = None if name is None else await self._store.find(name)
         while record is None:
-            record = self._new_record(function.name, target, payload, name)
+            record = new_record(uuid4().hex, function.name, target, payload, self._clock.now(), name=name)
             try:
                 await self._service.create(record)
             except ExecutionExistsError:
@@ -207,43 +229,89 @@ class Engine(Reader):
             records = [await self.execution(name)]
         return [self._run(record, None) for record in records]
 
+    async def stop(self, name: str, error: Exception | str | ErrorObject | None = None) -> ExecutionRecord:
+        """End an execution as STOPPED, wherever it is. It is not called again: no saga of it rolls back.
+
+        An invocation that is under way is cancelled, and can record nothing more. What it had invoked goes on. One
+        that is over already stays as it is.
+
+        Args:
+            name: The execution.
+            error: Why.
+
+        Returns:
+            The execution as it ended.
+
+        Raises:
+            ExecutionNotFoundError: There is none of this name.
+            PayloadTooLargeError: The error is over 1 MB.
+            EngineClosedError: The engine is closed.
+        """
+        self._check_open()
+        why = None if error is None else _error_object(error, f"the error that {name!r} is stopped with")
+        return await self._outside.stop((await self.execution(name)).id, why)
+
+    # --- Callbacks -------------------------------------------------------------------------------------------
+
+    async def complete_callback(self, callback_id: str, value: Any = None, *, text: str | None = None) -> None:
+        """Complete a callback: whoever waits for it gets this value.
+
+        It is durable when this returns. The execution need not run here, or at all, at this moment.
+
+        Args:
+            callback_id: The callback's `id`.
+            value: The result; encoded as JSON.
+            text: The result as text, instead of a value: it is passed on as it is.
+
+        Raises:
+            CallbackNotFoundError: There is no such callback.
+            CallbackCompletedError: It has ended, or timed out, or nobody waits for it any more.
+            SerializationError: The value cannot be encoded.
+            PayloadTooLargeError: It is over 1 MB encoded.
+            ValueError: Both `value` and `text` are given.
+            EngineClosedError: The engine is closed.
+        """
+        self._check_open()
+        if text is not None and value is not None:
+            raise ValueError("a callback is completed with a value or with text, not both")
+        what = "the result of a callback"
+        result = PLAIN.encode(value, what) if text is None else text
+        check_payload(result, what)
+        await self._outside.succeed_callback(callback_id, result)
+
+    async def fail_callback(self, callback_id: str, error: Exception | str | ErrorObject) -> None:
+        """Fail a callback: whoever waits for it gets this error, as the cause of a `CallbackFailedError`.
+
+        Args:
+            callback_id: The callback's `id`.
+            error: An exception, what happened, or an error object.
+
+        Raises:
+            CallbackNotFoundError: There is no such callback.
+            CallbackCompletedError: It has ended, or timed out, or nobody waits for it any more.
+            PayloadTooLargeError: The error is over 1 MB.
+            EngineClosedError: The engine is closed.
+        """
+        self._check_open()
+        await self._outside.fail_callback(callback_id, _error_object(error, "the error of a callback"))
+
+    async def heartbeat_callback(self, callback_id: str) -> None:
+        """Tell that whoever is to complete a callback is alive: its heartbeat timeout begins anew.
+
+        Raises:
+            CallbackNotFoundError: There is no such callback.
+            CallbackCompletedError: It has ended, or timed out, or nobody waits for it any more.
+            EngineClosedError: The engine is closed.
+        """
+        self._check_open()
+        await self._outside.heartbeat_callback(callback_id)
+
     # --- Inside ----------------------------------------------------------------------------------------------
 
     def _run(self, record: ExecutionRecord, function: DurableFunction[Any, Any] | None) -> Run[Any]:
         self._check_open()
         run = self._driver.find(record.name)
-        if run is not None:
-            return run
-        known = function or self._load(record.function)
-        run = Run(record, known, self._service)
-        if record.status is not ExecutionStatus.RUNNING:
-            run.end(record)
-        elif isinstance(known, Exception):
-            run.end(known)
-        else:
-            self._driver.drive(run)
-        return run
-
-    def _load(self, target: str) -> DurableFunction[Any, Any] | Exception:
-        try:
-            return self._functions.get(target) or load_target(target)
-        except (TargetNotFoundError, NotDurableError) as error:
-            return error
-
-    def _new_record(self, function: str, target: str, payload: str, name: str | None) -> ExecutionRecord:
-        plain = re.sub(r"[^a-zA-Z0-9_-]", "-", function)
-        execution_id = uuid4().hex
-        name = name or f"{plain[: 63 - _SUFFIX]}-{execution_id[:_SUFFIX]}"
-        return ExecutionRecord(
-            id=execution_id,
-            name=name,
-            # As AWS makes them, of a region and an account that it does not have.
-            arn=f"arn:aws:lambda:local:000000000000:function:{plain}:1/durable-execution/{name}/{execution_id}",
-            function=target,
-            status=ExecutionStatus.RUNNING,
-            start_timestamp=self._clock.now(),
-            input=payload,
-        )
+        return run or self._driver.run(record, function or self._functions.load(record.function))
 
     def _check_open(self) -> None:
         if self._closed:
@@ -255,7 +323,11 @@ class Engine(Reader):
         self._driver.close()
 
 
-def _checked_target(function: DurableFunction[Any, Any]) -> str:
-    if not isinstance(function, DurableFunction):
-        raise NotDurableError(repr(function), "it was not made by @durable_execution")
-    return target_of(function)
+def _error_object(error: Exception | str | ErrorObject, what: str) -> ErrorObject:
+    if isinstance(error, Exception):
+        return encode_error(error)
+    found = ErrorObject(error_message=error) if isinstance(error, str) else error
+    size = error_bytes(found)
+    if size > MAX_PAYLOAD_BYTES:
+        raise PayloadTooLargeError(what, size, MAX_PAYLOAD_BYTES)
+    return found

@@ -42,6 +42,17 @@ class Run(Generic[ResultT]):
         # row answered PENDING with nothing pending.
         self.raised = 0
         self.idle = 0
+        # Whether it waits for what the service knows of; if not, it is invoked at `due`, in milliseconds.
+        self.parked = False
+        self.due = 0
+        # Whether the chained invokes that an earlier engine left have been taken up; a new execution has none.
+        self.taken_up = record.invocations == 0
+        self.is_callee = record.caller is not None
+        # Whether a task drives it. If not, it is in the heap of timers with this entry, or the outside wakes it.
+        self.driven = False
+        self.timer: tuple[int, int, Run[Any]] | None = None
+        # What its invocation runs under, while there is one.
+        self.scope: anyio.CancelScope | None = None
 
     @property
     def function(self) -> DurableFunction[Any, ResultT]:

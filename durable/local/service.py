@@ -7,7 +7,7 @@ commit; if that fails, or whoever waited for it was cancelled, the state is drop
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -32,8 +32,9 @@ from .._wire.calls import (
 from .._wire.events import Event, EventType
 from .._wire.invocation import InitialExecutionState
 from .._wire.limits import MAX_STATE_PAGE
-from ..abc import Change, Clock, EventRecord, ExecutionRecord, Loaded, ServiceClient, Store
+from ..abc import Change, Clock, EventRecord, ExecutionRecord, Loaded, OperationExtra, ServiceClient, Store
 from ..exceptions import ExecutionNotFoundError, ServiceError, StaleTokenError
+from .live import Live
 from .machine import execution
 from .machine.history import event_of
 from .machine.rules import RefusedUpdateError
@@ -42,49 +43,6 @@ from .tokens import Token
 
 _MARKER: Final = re.compile(r"[0-9]{1,9}")
 """Where a page begins: the number of its first operation."""
-
-
-class _Live:
-    """An execution that is in memory."""
-
-    __slots__ = (
-        "answer",
-        "answered",
-        "began",
-        "call",
-        "elapsed",
-        "held",
-        "last_token",
-        "released",
-        "state",
-        "token",
-    )
-
-    def __init__(self, state: ExecutionState) -> None:
-        self.state = state
-        # Whether somebody has it to himself, and what to tell those who wait for it. One flag and not a lock: a
-        # call to the service is mostly this.
-        self.held = False
-        self.released: anyio.Event | None = None
-        # The only token that is good now, and the number of the call it is good for; no token when no invocation is
-        # under way.
-        self.token: str | None = None
-        self.call = 0
-        # The token before, for a repeat of the last call.
-        self.last_token: str | None = None
-        # The ClientToken of the last call, and what was answered.
-        self.answered: str | None = None
-        self.answer: CheckpointDurableExecutionResponse | None = None
-        self.began = Timestamp(0)
-        # Whether the last answer told of something that had fallen due.
-        self.elapsed = False
-
-    def release(self) -> None:
-        """Let the next one have it."""
-        self.held = False
-        if self.released is not None:
-            self.released.set()
-            self.released = None
 
 
 class LocalService(ServiceClient):
@@ -98,11 +56,23 @@ class LocalService(ServiceClient):
 
     def __init__(self, store: Store, clock: Clock, *, page_size: int = MAX_STATE_PAGE) -> None:
         self._store = store
-        self._clock = clock
+        self.clock = clock
         self._page_size = page_size
-        self._live: dict[str, _Live] = {}
+        self._live: dict[str, Live] = {}
         # Set and replaced whenever an execution has new events; one for all who follow it.
         self._news: dict[str, anyio.Event] = {}
+        # Executions that may have changes of which the invocation was not told, as their state was dropped.
+        self._unsure: set[str] = set()
+        # Whoever runs executions over this service sets these.
+        # What a function is that a chained invoke names, by that name and the caller's target: the callee's target,
+        # "" if it is not durable, `None` if there is none.
+        self.resolve: Callable[[str, str], str | None] = lambda _name, _caller: None
+        # A chained invoke of that execution waits for its callee: it has just been started, or is taken up again.
+        self.on_invoke: Callable[[str, str], None] = lambda _execution, _operation: None
+        # The execution of that name was changed from outside: if it waits, it is to be invoked.
+        self.on_change: Callable[[str], None] = lambda _: None
+        # The execution of that name was stopped: its invocation is to be cancelled.
+        self.on_stop: Callable[[str], None] = lambda _: None
 
     # --- What a function calls -------------------------------------------------------------------------------
 
@@ -144,7 +114,7 @@ class LocalService(ServiceClient):
         events = [EventRecord(EventType.EXECUTION_STARTED, record.start_timestamp)]
         await self._store.create(Change(execution=record, events=events))
         loaded = Loaded(execution=record, operations=(), events=len(events), changes=1)
-        self._live[record.id] = _Live(ExecutionState(loaded))
+        self._live[record.id] = Live(ExecutionState(loaded))
         self.tell(record.id)
 
     async def record(self, execution_id: str) -> ExecutionRecord:
@@ -153,14 +123,19 @@ class LocalService(ServiceClient):
         Raises:
             ExecutionNotFoundError: There is none.
         """
-        async with self._held(execution_id) as live:
+        async with self.held(execution_id) as live:
             return live.state.record
 
     async def begin_invocation(self, execution_id: str) -> InvocationInput:
-        """The event of the next invocation. Every token given out before is stale from now on."""
-        async with self._held(execution_id) as live:
+        """The event of the next invocation. Every token given out before is stale from now on.
+
+        Raises:
+            StaleTokenError: The execution is over; somebody may just have stopped it.
+        """
+        async with self.held(execution_id) as live:
             state = live.state
-            now = self._clock.now()
+            self._check_running(state)
+            now = self.clock.now()
             forward = Transition()
             state.advance(now, forward)
             record = state.record
@@ -170,14 +145,17 @@ class LocalService(ServiceClient):
             token = Token(execution_id, forward.record.invocations, 0).encode()
             live.token, live.last_token = token, None
             live.answered = live.answer = None
-            live.elapsed = False
             live.began = now
+            changed = tuple({**live.untold, **forward.operations})
+            live.untold.clear()
+            live.told = False
+            self._unsure.discard(execution_id)
             page, marker = self._page(state, 0, self._page_size)
             return InvocationInput(
                 durable_execution_arn=record.arn,
                 checkpoint_token=token,
                 initial_execution_state=InitialExecutionState(operations=page, next_marker=marker),
-                updated_operation_ids=tuple(forward.operations) or None,
+                updated_operation_ids=changed or None,
             )
 
     async def end_invocation(
@@ -193,16 +171,18 @@ class LocalService(ServiceClient):
         Returns:
             Whether the execution is over or waits for something that is recorded: the answer made sense.
         """
-        async with self._held(execution_id) as live:
+        async with self.held(execution_id) as live:
             state = live.state
-            now = self._clock.now()
+            now = self.clock.now()
             raised = outcome if isinstance(outcome, ErrorObject) else None
             forward = Transition()
             forward.events.append(EventRecord(EventType.INVOCATION_COMPLETED, now, error=raised, start=live.began))
             # No time passes here: what the invocation waits for may have fallen due by now. The next one is told.
             makes_sense = raised is None
             if isinstance(outcome, InvocationOutput) and not state.is_over:
-                makes_sense = outcome.status is not InvocationStatus.PENDING or state.is_waiting or live.elapsed
+                makes_sense = (
+                    outcome.status is not InvocationStatus.PENDING or state.is_waiting or self._has_changed(live)
+                )
                 self._finish(state, outcome, now, forward, let_pass=makes_sense or accept_idle)
             await self._commit(live, forward)
             live.token = live.last_token = None
@@ -211,15 +191,30 @@ class LocalService(ServiceClient):
     async def history(self, execution_id: str, after: int = 0) -> Sequence[Event]:
         """What has happened, after the event of that number."""
         kept = await self._store.events(execution_id, after)
-        async with self._held(execution_id) as live:
+        async with self.held(execution_id) as live:
             state = live.state
-            return [event_of(number, event, state.record, state.operations) for number, event in kept]
+            return [event_of(number, event, state.record, state.operations, state.extras) for number, event in kept]
 
     async def next_due(self, execution_id: str) -> Timestamp | None:
-        """When there is a reason for the next invocation, if time alone brings one."""
-        async with self._held(execution_id) as live:
-            # What fell due while the last call was under way may have come too late for the invocation to see it.
-            return self._clock.now() if live.elapsed else live.state.next_due
+        """When there is a reason for the next invocation; `None` if only the outside can bring one."""
+        async with self.held(execution_id) as live:
+            # What changed while the last call was under way may have come too late for the invocation to see it.
+            return self.clock.now() if self._has_changed(live) else live.state.next_due
+
+    async def take_up(self, execution_id: str) -> None:
+        """Tell who is to be called, for each chained invoke whose callee has not ended as far as this knows."""
+        async with self.held(execution_id) as live:
+            for operation_id in live.state.invokes:
+                self.on_invoke(execution_id, operation_id)
+
+    async def call(self, execution_id: str, operation_id: str) -> tuple[ExecutionRecord, OperationExtra] | None:
+        """Who makes a chained invoke, and whom it calls; `None` when nobody waits for it any more."""
+        async with self.held(execution_id) as live:
+            state = live.state
+            operation = state.operations.get(operation_id)
+            if operation is None or state.why_closed(operation) is not None:
+                return None
+            return state.record, state.extra_of(operation_id)
 
     def news(self, execution_id: str) -> anyio.Event:
         """Set when there are events after those that have been recorded by now."""
@@ -232,41 +227,60 @@ class LocalService(ServiceClient):
             news.set()
 
     def forget(self, execution_id: str) -> None:
-        """Let go of an execution's state in memory, unless an invocation needs it; it is read again on demand."""
+        """Let go of an execution's state in memory, unless it is needed soon; it is read again on demand."""
         live = self._live.get(execution_id)
-        if live is not None and not live.held and live.token is None:
+        # Callees answer soon, as a rule: nothing is read again for each of them.
+        if live is not None and not live.held and live.token is None and not live.state.invokes:
             del self._live[execution_id]
 
     # --- Inside ----------------------------------------------------------------------------------------------
 
     async def _checkpoint(
-        self, live: _Live, token: str, updates: Sequence[OperationUpdate], client_token: str
+        self, live: Live, token: str, updates: Sequence[OperationUpdate], client_token: str
     ) -> CheckpointDurableExecutionResponse:
         if live.answered == client_token and live.answer is not None and token == live.last_token:
             return live.answer
         self._check_token(live, token)
         state = live.state
-        now = self._clock.now()
+        now = self.clock.now()
         forward = Transition()
         state.advance(now, forward)
-        elapsed = bool(forward.operations)
+        told = bool(forward.operations or live.untold)
         if updates:
             state.apply(updates, now, forward)
+        if forward.extras:
+            self._resolve(state.record.function, forward)
         if forward:
             await self._commit(live, forward)
-        live.elapsed = elapsed
+        operations = tuple(forward.operations.values())
+        if live.untold:
+            untold = (state.operations[key] for key in live.untold if key not in forward.operations)
+            operations = (*untold, *operations)
+            live.untold.clear()
+        live.told = told
         live.call += 1
         live.last_token = token
         live.token = Token(state.record.id, state.record.invocations, live.call).encode()
         live.answered = client_token
         live.answer = CheckpointDurableExecutionResponse(
             checkpoint_token=None if state.is_over else live.token,
-            new_execution_state=CheckpointUpdatedExecutionState(operations=tuple(forward.operations.values())),
+            new_execution_state=CheckpointUpdatedExecutionState(operations=operations),
         )
+        if forward.extras:
+            for operation_id in forward.invokes:
+                self.on_invoke(state.record.id, operation_id)
         return live.answer
 
+    def _resolve(self, caller: str, forward: Transition) -> None:
+        """Find out whom the chained invokes of a call are for, so that it is recorded together with them."""
+        for operation_id in forward.invokes:
+            extra = forward.extras[operation_id]
+            target = self.resolve(extra.function, caller)
+            if target is not None:
+                forward.extras[operation_id] = msgspec.structs.replace(extra, known=True, target=target or None)
+
     @asynccontextmanager
-    async def _held(self, execution_id: str) -> AsyncGenerator[_Live]:
+    async def held(self, execution_id: str) -> AsyncGenerator[Live]:
         """The execution, to oneself."""
         live = await self._acquire(execution_id)
         try:
@@ -274,7 +288,7 @@ class LocalService(ServiceClient):
         finally:
             live.release()
 
-    async def _acquire_by_arn(self, arn: str) -> _Live:
+    async def _acquire_by_arn(self, arn: str) -> Live:
         """The execution that a function calls about, to oneself.
 
         Raises:
@@ -291,7 +305,7 @@ class LocalService(ServiceClient):
         live.release()
         raise StaleTokenError("Invalid checkpoint token: it is another execution's")
 
-    async def _acquire(self, execution_id: str) -> _Live:
+    async def _acquire(self, execution_id: str) -> Live:
         while True:
             live = self._live.get(execution_id) or await self._load(execution_id)
             if live.held:
@@ -301,14 +315,24 @@ class LocalService(ServiceClient):
             live.held = True
             return live
 
-    async def _load(self, execution_id: str) -> _Live:
+    async def _load(self, execution_id: str) -> Live:
         loaded = await self._store.load(execution_id)
         if loaded is None:
             raise ExecutionNotFoundError(execution_id)
         # Somebody else may have been faster.
-        return self._live.setdefault(execution_id, _Live(ExecutionState(loaded)))
+        return self._live.setdefault(execution_id, Live(ExecutionState(loaded)))
 
-    async def _commit(self, live: _Live, forward: Transition) -> None:
+    async def commit_from_outside(self, live: Live, forward: Transition) -> None:
+        """Record what was not changed by the invocation, and see to it that one is told of it."""
+        await self._commit(live, forward)
+        live.untold.update(dict.fromkeys(forward.operations))
+        if live.state.is_over:
+            live.token = live.last_token = None
+            self.on_stop(live.state.record.name)
+        elif forward.operations:
+            self.on_change(live.state.record.name)
+
+    async def _commit(self, live: Live, forward: Transition) -> None:
         execution_id = live.state.record.id
         committed = False
         try:
@@ -317,14 +341,24 @@ class LocalService(ServiceClient):
         finally:
             if not committed:
                 self._live.pop(execution_id, None)
+                self._unsure.add(execution_id)
             # Also then: if whoever waited was cancelled, it is committed all the same.
             self.tell(execution_id)
         live.state.take_over(forward)
 
+    def _has_changed(self, live: Live) -> bool:
+        """Whether there may be a change that the last invocation has not seen."""
+        return bool(live.untold) or live.told or live.state.is_over or live.state.record.id in self._unsure
+
     @staticmethod
-    def _check_token(live: _Live, token: str) -> None:
+    def _check_running(state: ExecutionState) -> None:
+        if state.is_over:
+            raise StaleTokenError(f"Invalid checkpoint token: the execution is {state.record.status}")
+
+    def _check_token(self, live: Live, token: str) -> None:
         if token == live.token:
             return
+        self._check_running(live.state)
         wanted = Token.decode(token)
         if wanted.execution_id != live.state.record.id:
             raise StaleTokenError("Invalid checkpoint token: it is another execution's")

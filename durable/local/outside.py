@@ -1,0 +1,147 @@
+"""What the rest of the world does to executions: callbacks are completed, callees end, somebody stops one.
+
+It makes no difference whether the execution is being invoked at that moment, waits, or is only in the store. A
+cancellation of whoever asks waits until it is done: an invocation that is under way does not lose its state for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import anyio
+
+from .._wire import ErrorObject, ExecutionStatus, Operation, OperationStatus, OperationType, Timestamp
+from ..abc import Caller, ExecutionRecord
+from ..exceptions import CallbackCompletedError, CallbackNotFoundError, ExecutionNotFoundError
+from .live import Live
+from .machine import callback, execution, invoke
+from .machine.state import Transition
+from .service import LocalService
+
+
+class Outside:
+    """Changes executions of a service from outside of their functions."""
+
+    def __init__(self, service: LocalService) -> None:
+        self._service = service
+
+    async def succeed_callback(self, callback_id: str, result: str | None) -> None:
+        """Complete a callback with a result, text as the function will read it.
+
+        Raises:
+            CallbackNotFoundError: There is no such callback.
+            CallbackCompletedError: It has ended, or nobody waits for it any more.
+        """
+        async with self._callback(callback_id) as (live, operation, now, forward):
+            live.state.end(operation, OperationStatus.SUCCEEDED, now, forward, result=result)
+
+    async def fail_callback(self, callback_id: str, error: ErrorObject) -> None:
+        """Complete a callback with an error.
+
+        Raises:
+            CallbackNotFoundError: There is no such callback.
+            CallbackCompletedError: It has ended, or nobody waits for it any more.
+        """
+        async with self._callback(callback_id) as (live, operation, now, forward):
+            live.state.end(operation, OperationStatus.FAILED, now, forward, error=error)
+
+    async def heartbeat_callback(self, callback_id: str) -> None:
+        """Begin the time between two signs of life of a callback anew.
+
+        Raises:
+            CallbackNotFoundError: There is no such callback.
+            CallbackCompletedError: It has ended, or nobody waits for it any more.
+        """
+        async with self._callback(callback_id) as (live, operation, now, forward):
+            extra = live.state.extra_of(operation.id)
+            later = callback.beat(extra, now)
+            if later != extra:
+                forward.extras[operation.id] = later
+
+    async def end_invoke(
+        self,
+        caller: Caller,
+        status: OperationStatus,
+        *,
+        result: str | None = None,
+        error: ErrorObject | None = None,
+    ) -> None:
+        """Tell a chained invoke how its callee ended, unless it knows or nobody waits for it any more."""
+        try:
+            async with self._changing(caller.execution_id) as (live, now, forward):
+                operation = live.state.operations.get(caller.operation_id)
+                if (
+                    operation is not None
+                    and operation.type is OperationType.CHAINED_INVOKE
+                    and live.state.why_closed(operation) is None
+                ):
+                    live.state.end(operation, status, now, forward, result=result, error=error)
+        except ExecutionNotFoundError:
+            return
+
+    async def tell_caller(self, ended: ExecutionRecord) -> None:
+        """Tell the chained invoke that started an execution, if one did, how the execution has ended."""
+        if ended.caller is not None:
+            status, result, error = invoke.outcome_of(ended)
+            await self.end_invoke(ended.caller, status, result=result, error=error)
+
+    async def stop(self, execution_id: str, error: ErrorObject | None) -> ExecutionRecord:
+        """End an execution as STOPPED, if it is not over. Its invocation can write nothing more.
+
+        Returns:
+            The execution as it ended.
+
+        Raises:
+            ExecutionNotFoundError: There is none.
+        """
+        async with self._changing(execution_id) as (live, now, forward):
+            record = live.state.record
+            if not live.state.is_over:
+                record, event = execution.finish(record, now, ExecutionStatus.STOPPED, error=error)
+                forward.record = record
+                forward.events.append(event)
+        await self.tell_caller(record)
+        return record
+
+    @asynccontextmanager
+    async def _callback(self, callback_id: str) -> AsyncGenerator[tuple[Live, Operation, Timestamp, Transition]]:
+        """A callback that can still be completed, to oneself."""
+        named = callback.named_by(callback_id)
+        if named is None:
+            raise CallbackNotFoundError(callback_id)
+        execution_id, operation_id = named
+        try:
+            async with self._changing(execution_id) as (live, now, forward):
+                # It may just have timed out.
+                operation = forward.operations.get(operation_id) or live.state.operations.get(operation_id)
+                details = None if operation is None else operation.callback_details
+                if operation is None or details is None or details.callback_id != callback_id:
+                    raise CallbackNotFoundError(callback_id)
+                closed = live.state.why_closed(operation)
+                if closed is not None:
+                    raise CallbackCompletedError(callback_id, operation.name, operation.status, closed)
+                yield live, operation, now, forward
+        except ExecutionNotFoundError as error:
+            raise CallbackNotFoundError(callback_id) from error
+
+    @asynccontextmanager
+    async def _changing(self, execution_id: str) -> AsyncGenerator[tuple[Live, Timestamp, Transition]]:
+        """An execution to oneself, up to date. What the block adds is recorded; and what time did, in any case."""
+        service = self._service
+        over = False
+        with anyio.CancelScope(shield=True):
+            async with service.held(execution_id) as live:
+                forward = Transition()
+                now = service.clock.now()
+                if not live.state.is_over:
+                    live.state.advance(now, forward)
+                try:
+                    yield live, now, forward
+                finally:
+                    if forward:
+                        await service.commit_from_outside(live, forward)
+                    over = live.state.is_over
+            if over:
+                # Senders may ask for callbacks of executions that ended long ago: they do not stay in memory.
+                service.forget(execution_id)
