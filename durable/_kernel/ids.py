@@ -47,9 +47,9 @@ def rollback_id(saga_id: str) -> str:
     return _digest(f"{saga_id}-rollback")
 
 
-def time_limit_id(wait_id: str) -> str:
-    """The id of the step that records how a time limit ended."""
-    return _digest(f"{wait_id}-outcome")
+def outcome_id(trigger_id: str) -> str:
+    """The id of the step that records how a block ended that an operation may stop."""
+    return _digest(f"{trigger_id}-outcome")
 
 
 def attempt_prefix(step_id: str, attempt: int) -> str:

@@ -1,0 +1,135 @@
+"""A block of code beside an operation that stops it, and a record of which of the two was first.
+
+The operation is one that ends by itself: a timer, or a callback. It is started where the block begins and not waited
+for; when the service says that it has ended, the block is stopped. How the block ended is recorded, as a STEP, before
+the code goes on. On replay that decides, and the block comes exactly as far as it came before.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Final
+
+from .._engine.block import Block
+from .._engine.frame import Frame
+from .._engine.parking import Watch
+from .._engine.perform import Verb, diverge, perform
+from .._kernel.decide import Decision, Interrupt, Run, decide_step
+from .._kernel.errors import decode_error
+from .._kernel.history import Identity
+from .._kernel.ids import outcome_id
+from .._wire import (
+    ErrorObject,
+    Operation,
+    OperationAction,
+    OperationStatus,
+    OperationType,
+    OperationUpdate,
+    SubType,
+)
+from .._wire.limits import MAX_NAME_LENGTH
+
+_STOPPED: Final = "true"
+_IN_TIME: Final = "false"
+_SUFFIX: Final = " outcome"
+
+
+class Limit:
+    """A block that an operation may stop.
+
+    Args:
+        frame: Where the block is.
+        trigger: Starts the operation; gives control back at once, however the operation stands.
+        name: What the limit is called, for people and in history.
+    """
+
+    def __init__(self, frame: Frame, trigger: Verb[Any], *, name: str) -> None:
+        self._frame = frame
+        self._trigger = trigger
+        self._name = name
+        self._block = Block(frame)
+        # The trigger's operation, from the beginning of `enter`.
+        self._trigger_id: str | None = None
+        self._watch: Watch | None = None
+
+    async def enter(self) -> None:
+        """Begin: records the operation."""
+        if self._trigger_id is not None:
+            raise RuntimeError(f"{self._name} can be entered once: ask for another one")
+        frame = self._frame
+        self._trigger_id = frame.peek()
+        await perform(frame, self._trigger)
+        self._block.enter()
+        outcome = frame.invocation.history.get(outcome_id(self._trigger_id))
+        trigger = self.trigger
+        if outcome is not None and outcome.is_final:
+            if outcome.result == _STOPPED:
+                self._block.stop()
+        elif trigger is not None:
+            self._changed(trigger)
+            timer = trigger.wait_details
+            until = timer.scheduled_end_timestamp if timer is not None else None
+            self._watch = frame.invocation.parking.watch(self._trigger_id, until, self._changed)
+
+    async def leave(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        """End: records how, unless it is left by a cancellation of something around it.
+
+        Returns:
+            Whether the operation was first: then `error` is the cancellation that stopped the block.
+        """
+        frame = self._frame
+        trigger_id = self._trigger_id
+        if trigger_id is None or not self._block.is_open:
+            return False
+        if self._watch is not None:
+            frame.invocation.parking.forget(self._watch)
+        unasked = frame.unasked() if error is None else None
+        stopped = self._block.leave(kind, error, traceback)
+        if unasked is not None:
+            await diverge(frame, unasked, f"the end of the block of {self._name}")
+        if stopped or error is None or isinstance(error, Exception):
+            recorded = await perform(
+                frame, _OutcomeVerb(frame, self._name, stopped=stopped), outcome_id(trigger_id)
+            )
+            if recorded != stopped:
+                found = f"the end of the block of {self._name}" if recorded else f"{self._name} stopping its block"
+                await diverge(frame, frame.invocation.history.get(outcome_id(trigger_id)), found)
+        return stopped
+
+    @property
+    def trigger(self) -> Operation | None:
+        """The operation that may stop the block, as it stands."""
+        return None if self._trigger_id is None else self._frame.invocation.history.get(self._trigger_id)
+
+    def _changed(self, trigger: Operation) -> None:
+        if trigger.status is OperationStatus.SUCCEEDED:
+            self._block.stop()
+
+
+class _OutcomeVerb(Verb[bool]):
+    """Which was first."""
+
+    __slots__ = ("_stopped",)
+
+    def __init__(self, frame: Frame, name: str, *, stopped: bool) -> None:
+        name = name[: MAX_NAME_LENGTH - len(_SUFFIX)] + _SUFFIX
+        self.identity = Identity(OperationType.STEP, SubType.STEP, name, frame.context_id)
+        self._stopped = stopped
+
+    def decide(self, recorded: Operation | None) -> Decision:
+        """By the rules of a STEP that cannot fail."""
+        return decide_step(recorded, "at-least-once")
+
+    async def run(self, frame: Frame, operation_id: str, decision: Run | Interrupt) -> OperationUpdate:  # noqa: ARG002
+        """Say which."""
+        return self.update(operation_id, OperationAction.SUCCEED, payload=_STOPPED if self._stopped else _IN_TIME)
+
+    def value(self, payload: str | None) -> bool:
+        """Whether the block was stopped."""
+        return payload == _STOPPED
+
+    def error(self, recorded: ErrorObject | None) -> Exception:
+        """Not one of ours."""
+        return decode_error(recorded)
