@@ -77,5 +77,6 @@ async def call_function(
         return await function(*args)
     from anyio.to_thread import run_sync  # only here: few need it
 
-    result = await run_sync(function, *args, abandon_on_cancel=abandon)
+    # In a tuple: a plain function may give a coroutine, and trio takes that for a mistake.
+    (result,) = await run_sync(lambda: (function(*args),), abandon_on_cancel=abandon)
     return await result if inspect.isawaitable(result) else result

@@ -60,8 +60,6 @@ _SUBMITTER: Final = "submitter"
 _LONGEST_NAME: Final = MAX_NAME_LENGTH - len(f" {_CREATION}")
 """How long a wait_for_callback's name may be: the names of what is inside are made of it."""
 
-_TEXT: Final[Converter[str | None]] = Converter(str | None)
-
 
 class Callback(Generic[T]):
     """A callback: its id is for the outside world, its result is awaited here.
@@ -222,7 +220,7 @@ async def wait_for_callback(
         rule = f"it has at most {_LONGEST_NAME} characters, as what is inside is called '<name> {_CREATION}'"
         raise InvalidNameError(shown, "a wait_for_callback", rule)
     # Before anything is recorded, as all that can be known to be wrong.
-    converter = _TEXT if result_type is None else result_converter(result_type, "the result of a callback")
+    converter = PLAIN if result_type is None else result_converter(result_type, "the result of a callback")
     for limit, which in ((timeout, "timeout"), (heartbeat_timeout, "heartbeat timeout")):
         to_callback_seconds(limit, f"the {which} of wait_for_callback {shown!r}")
 

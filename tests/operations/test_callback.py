@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any
 
 import anyio
 import pytest
@@ -150,6 +150,7 @@ async def test_without_a_type_the_text_is_handed_out_as_it_came(text):
         (int | None, "7", 7),
         (list[Decimal], '["1.5"]', [Decimal("1.5")]),
         (Any, '{"a": 1}', {"a": 1}),
+        (Annotated[int, ["not hashable"]], "7", 7),
         (Approval, '{"by":"Ann","limit":1}', Approval("Ann", Decimal(1))),
     ],
 )
@@ -434,6 +435,85 @@ async def test_a_result_can_be_awaited_in_a_child():
     service.end("approval", result='"x"')
     assert await service.result() == "xxx"
     assert service.operation("submit").id == operation_id(service.operation("inside").id, 1)
+
+
+async def test_a_result_can_be_awaited_in_several_branches_at_once():
+    """Each is woken by the one answer that tells of it, and goes on in the same invocation."""
+
+    @durable_execution
+    async def work(event: None, ctx: DurableContext) -> list[str]:
+        callback = await ctx.create_callback(str, name="approval")
+
+        async def waits(branch: DurableContext) -> str:
+            sent = await callback.result()
+            await branch.step(submit, sent)
+            return sent
+
+        async def sends(branch: DurableContext) -> str:
+            await branch.step(send)
+            return ""
+
+        return [*(await ctx.parallel([waits, waits, sends])).results(), await callback.result()]
+
+    async def send() -> None:
+        service.end("approval", result='"x"')
+
+    service = ScriptedService(work)
+    assert await service.result() == ["x", "x", "", "x"]
+    assert service.invocations == 1
+    assert SEEN == ["x", "x"]
+
+
+async def test_a_branch_that_waits_for_a_callback_suspends_only_when_no_other_runs():
+    """The sibling's steps are done first; the next invocation goes on with what was sent."""
+
+    @durable_execution
+    async def work(event: None, ctx: DurableContext) -> list[str | None]:
+        callback = await ctx.create_callback(name="approval")
+
+        async def waits(branch: DurableContext) -> str | None:
+            return await callback.result()
+
+        async def works(branch: DurableContext) -> None:
+            for n in range(3):
+                await branch.step(submit, str(n))
+
+        async with ctx.task_group() as tg:
+            waiting = tg.start_soon(waits)
+            tg.start_soon(works)
+        return [waiting.result()]
+
+    service = ScriptedService(work)
+    await service.suspended()
+    assert SEEN == ["0", "1", "2"]
+    service.end("approval", result="yes")
+    assert await service.result() == ["yes"]
+    assert SEEN == ["0", "1", "2"]
+
+
+async def test_a_callback_that_comes_too_late_does_not_change_what_a_time_limit_decided():
+    """The recorded outcome stands, on replay as the first time, whatever has been sent since."""
+
+    @durable_execution
+    async def work(event: None, ctx: DurableContext) -> str:
+        callback = await ctx.create_callback(str, name="approval")
+        try:
+            async with ctx.fail_after(10):
+                SEEN.append(await callback.result())
+        except TimeoutError:
+            SEEN.append("too late")
+        await ctx.wait(1, name="w")
+        return await callback.result()
+
+    service = ScriptedService(work)
+    await service.suspended()
+    limit = next(one for one in service.operations if one.type == "WAIT")
+    service._change(limit.id, status=S.SUCCEEDED)
+    await service.suspended()
+    service.end("approval", result='"x"')
+    service._change(service.operation("w").id, status=S.SUCCEEDED)
+    assert await service.result() == "x"
+    assert SEEN == ["too late"] * 2
 
 
 async def test_a_result_awaited_inside_a_step_or_in_another_task_is_refused():

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import anyio
 import pytest
 
 from durable import (
@@ -194,6 +195,7 @@ async def test_the_default_delays_are_those_of_the_official_sdk():
     assert all(1 <= (delay or 0) <= min(5 * 1.5**n, 300) + 1 for n, delay in enumerate(taken))
     # A jitter that were none would give the same delay forty times.
     assert len(set(taken[20:])) > 5
+    assert max(delay or 0 for delay in taken) > 60
 
 
 async def test_after_so_many_checks_it_is_given_up():
@@ -307,6 +309,52 @@ async def test_what_a_check_raises_is_final(culprit):
     assert harness.calls[0] == ["STEP START check", "STEP FAIL check"]
 
 
+async def test_what_a_check_raises_keeps_its_cause_in_the_invocation_that_saw_it():
+    """As with any exception; a replay cannot have it."""
+    causes = []
+
+    async def check(n: int) -> int:
+        raise ValueError("closed") from KeyError("door")
+
+    @durable_execution
+    async def work(event: None, ctx: DurableContext) -> None:
+        try:
+            await ctx.wait_for_condition(check, 0, until=NEVER)
+        except ValueError as error:
+            causes.append(repr(error.__cause__))
+        await ctx.wait(1)
+
+    await Harness(work).result()
+    assert causes == ["KeyError('door')", "None"]
+
+
+async def test_a_plain_function_that_gives_a_coroutine_is_a_check_as_well():
+    """A lambda around a coroutine function, for example."""
+
+    @durable_execution
+    async def work(event: None, ctx: DurableContext) -> int:
+        result: int = await ctx.wait_for_condition(lambda n: count(n), 0, until=lambda n: n == 2, name="lambda")  # noqa: PLW0108
+        return result
+
+    assert await Harness(work).result() == 2
+
+
+async def test_no_step_is_current_after_a_condition():
+    """It was current in the check only."""
+
+    @durable_execution
+    async def work(event: None, ctx: DurableContext) -> str:
+        await ctx.wait_for_condition(count, 0, until=lambda _: True)
+        with pytest.raises(LookupError):
+            current_step()
+        return await ctx.step(name_of_step)
+
+    async def name_of_step() -> str:
+        return current_step().name
+
+    assert await Harness(work).result() == "name_of_step"
+
+
 async def test_a_check_that_breaks_its_promise_fails_the_condition_and_says_so():
     """It ran, so its failure is recorded."""
 
@@ -357,6 +405,10 @@ async def test_a_large_last_state_is_left_out_of_the_error():
 NEVER: Any = lambda _: False  # noqa: E731
 
 
+async def echo(text: str) -> str:
+    raise AssertionError
+
+
 async def not_plain(n: int) -> bool:
     raise AssertionError
 
@@ -366,6 +418,11 @@ async def not_plain(n: int) -> bool:
     [
         ({"state": object()}, SerializationError, "the initial state of condition 'count' cannot be encoded"),
         ({"state": "seven"}, SerializationError, "the initial state of condition 'count' does not fit"),
+        (
+            {"state": "x" * 2_000_000, "check": echo},
+            PayloadTooLargeError,
+            "the initial state of condition 'echo' is",
+        ),
         ({"max_attempts": 0}, ValueError, "condition 'count' with max_attempts=0"),
         ({"timeout": -1}, InvalidDurationError, "for the timeout of condition 'count'"),
         ({"delay": -1}, InvalidDurationError, "for the delay of condition 'count'"),
@@ -496,6 +553,39 @@ async def test_a_service_that_does_not_repeat_what_it_was_told_is_enough():
     await service.retried()
     assert await service.result() == 3
     assert SEEN == [0, 1, 2]
+
+
+async def test_conditions_in_branches_go_on_in_the_same_invocation_while_another_branch_runs():
+    """Each on time, as its own delay says."""
+    done = anyio.Event()
+
+    async def runs() -> None:
+        await done.wait()
+
+    async def check(n: int) -> int:
+        SEEN.append((current_step().name, n))
+        return n + 1
+
+    @durable_execution
+    async def work(event: None, ctx: DurableContext) -> list[Any]:
+        async def often(branch: DurableContext) -> int:
+            return await branch.wait_for_condition(check, 0, until=lambda n: n == 3, delay=10, name="often")
+
+        async def seldom(branch: DurableContext) -> int:
+            result = await branch.wait_for_condition(check, 0, until=lambda n: n == 2, delay=25, name="seldom")
+            done.set()
+            return result
+
+        async def other(branch: DurableContext) -> None:
+            await branch.step(runs)
+
+        return (await ctx.parallel([often, seldom, other])).results()
+
+    harness = Harness(work)
+    assert await harness.result() == [3, 2, None]
+    assert harness.invocations == 1
+    assert sorted(SEEN[:2]) == [("often", 0), ("seldom", 0)]
+    assert SEEN[2:] == [("often", 1), ("often", 2), ("seldom", 1)]
 
 
 async def test_a_recorded_state_that_no_longer_fits_is_told():

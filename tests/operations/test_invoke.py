@@ -107,6 +107,21 @@ async def test_a_function_is_called_by_name_and_its_result_decoded_by_the_given_
     assert all(type(one) is type(value) for one in SEEN)
 
 
+async def test_a_type_that_is_given_counts_also_for_a_durable_function():
+    """When its annotation is not what the caller wants, or when it has none."""
+
+    @durable_execution
+    async def work(event: None, ctx: DurableContext) -> None:
+        function: Any = charge
+        SEEN.append(await ctx.invoke(function, Order(1, Decimal(1)), result_type=dict[str, int]))
+
+    service = ScriptedService(work)
+    await service.suspended()
+    service.end("charge", result='{"paid":1}')
+    await service.result()
+    assert SEEN == [{"paid": 1}]
+
+
 async def test_the_tenant_goes_along():
     """For functions that keep tenants apart."""
 
@@ -208,7 +223,7 @@ def facts(error: BaseException | None) -> Any:
 @pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize("around", ["nothing", "child", "saga"])
 async def test_how_a_callee_ended_is_told(ending, around):
-    """Each way as its own type with what was recorded of it, equal live and replayed, through whatever it passes."""
+    """Each way as its own type with what was recorded of it, the same live and replayed, whatever is around."""
     status, reported, kind, text = ENDINGS[ending]
 
     async def inside(ctx: DurableContext) -> None:
@@ -362,6 +377,27 @@ async def test_a_service_that_does_not_repeat_what_it_was_told_is_enough():
     await service.suspended()
     service.end("charge", result='{"paid":1}')
     assert await service.result() == Receipt(Decimal(1))
+
+
+async def test_invokes_in_branches_are_all_under_way_before_anything_suspends():
+    """And each result goes to its own branch."""
+
+    @durable_execution
+    async def work(event: None, ctx: DurableContext) -> list[int]:
+        async def call(branch: DurableContext, item: str) -> int:
+            result: int = await branch.invoke(item, result_type=int)
+            return result
+
+        return (await ctx.map(call, ["one", "two", "three"])).results()
+
+    service = ScriptedService(work)
+    await service.suspended()
+    assert service.invocations == 1
+    service.end("two", result="2")
+    await service.suspended()
+    service.end("three", result="3")
+    service.end("one", result="1")
+    assert await service.result() == [1, 2, 3]
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
