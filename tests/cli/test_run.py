@@ -470,7 +470,7 @@ def test_logging_goes_to_standard_error(
 
 
 @pytest.mark.parametrize("options", [(), ("--json",)])
-@pytest.mark.parametrize("lines", [0, 1, 3])
+@pytest.mark.parametrize("lines", [0, 1, 2])
 def test_output_that_nobody_reads_any_more(durable: Call, tmp_path: Path, lines: int, options: tuple[str, ...]):
     """As under `| head`: no complaint, and the execution can be resumed."""
     process = start_process("run", job("waits"), "-i", "1", "-n", "t-1", *options, cwd=tmp_path)

@@ -232,5 +232,5 @@ async def test_a_saga_that_is_gone_while_it_rolls_back_is_noticed():
     harness = Harness(work)
     await harness.invoke()
     code[0] = without
-    with pytest.raises(NonDeterminismError, match="expected Saga 'trip' .*found the end of work"):
+    with pytest.raises(NonDeterminismError, match=r"expected Saga 'trip' .*found the end of work"):
         await harness.invoke()
