@@ -23,12 +23,11 @@ looks at history again, until the decision is `Return` or `Raise`.
   CALLBACK,       nothing                  Start
   its creation    anything                 Return the callback's id: how it ended is its result's business
   CALLBACK,       SUCCEEDED                Return
-  its result      STARTED                  Park until somebody outside completes it, or it times out
-                  anything else            Raise
+  its result      otherwise final          Raise
+                  anything else            Park until somebody outside completes it, or it times out
   CHAINED_INVOKE  nothing                  Start
                   SUCCEEDED                Return
-                  FAILED, TIMED_OUT,       Raise
-                  STOPPED, CANCELLED
+                  otherwise final          Raise
                   anything else            Park until the callee has ended
 """
 
@@ -147,17 +146,18 @@ def decide_callback_creation(recorded: Operation | None) -> Decision:
 
 def decide_callback_result(recorded: Operation | None) -> Decision:
     """What to do where the result of a CALLBACK, which was created before, is awaited."""
-    if recorded is None or recorded.status is OperationStatus.STARTED:
-        return _PARK
-    return _outcome(recorded)
+    return _PARK if recorded is None else _outcome(recorded)
 
 
 def decide_invoke(recorded: Operation | None) -> Decision:
     """What to do with a CHAINED_INVOKE."""
     if recorded is None:
         return _START
-    return _outcome(recorded) if recorded.is_final else _PARK
+    return _outcome(recorded)
 
 
 def _outcome(recorded: Operation) -> Decision:
-    return Return(recorded.result) if recorded.status is OperationStatus.SUCCEEDED else Raise(recorded.error)
+    """What somebody else has made of it; waited for until it is final."""
+    if recorded.status is OperationStatus.SUCCEEDED:
+        return Return(recorded.result)
+    return Raise(recorded.error) if recorded.is_final else _PARK

@@ -71,11 +71,11 @@ class Callback(Generic[T]):
 
     __slots__ = ("_invocation", "_verb", "id", "name")
 
-    def __init__(self, frame: Frame, verb: ResultVerb[T], name: str | None) -> None:
+    def __init__(self, frame: Frame, verb: ResultVerb[T]) -> None:
         self._invocation = frame.invocation
         self._verb = verb
         self.id = verb.callback_id
-        self.name = name
+        self.name = verb.name
 
     async def result(self) -> T:
         """Wait for what the outside world sends.
@@ -143,18 +143,26 @@ class ResultVerb(Verb[T]):
     Attributes:
         operation_id: The callback's operation.
         callback_id: What the outside world knows it by.
+        name: What its user knows it by.
         label: The callback for people.
     """
 
-    __slots__ = ("_converter", "_status", "callback_id", "label", "operation_id")
+    __slots__ = ("_converter", "_status", "callback_id", "label", "name", "operation_id")
 
     def __init__(
-        self, identity: Identity, operation_id: str, callback_id: str, converter: Converter[Any] | None
+        self,
+        identity: Identity,
+        operation_id: str,
+        callback_id: str,
+        *,
+        name: str | None,
+        converter: Converter[Any] | None,
     ) -> None:
         self.identity = identity
         self.operation_id = operation_id
         self.callback_id = callback_id
-        self.label = "a callback" if identity.name is None else f"callback {identity.name!r}"
+        self.name = name
+        self.label = "a callback" if name is None else f"callback {name!r}"
         self._converter = converter
         # How it has ended: its error object alone does not tell a failure from a timeout.
         self._status: OperationStatus | None = None
@@ -179,7 +187,7 @@ class ResultVerb(Verb[T]):
         elif self._status is OperationStatus.TIMED_OUT:
             missed = recorded is not None and recorded.error_type == HEARTBEAT
             kind = CallbackHeartbeatError if missed else CallbackTimeoutError
-        return with_cause(kind(self.identity.name, self.callback_id, **reported(recorded)))
+        return with_cause(kind(self.name, self.callback_id, **reported(recorded)))
 
 
 async def create_callback(
@@ -189,8 +197,18 @@ async def create_callback(
     name: str | None,
     timeout: Duration | None,
     heartbeat_timeout: Duration | None,
+    known_as: str | None = None,
 ) -> Callback[Any]:
-    """Create a callback, or find the recorded one (see `DurableContext.create_callback`)."""
+    """Create a callback, or find the recorded one (see `DurableContext.create_callback`).
+
+    Args:
+        frame: Where.
+        result_type: What is sent is decoded by this; `None` hands out the text.
+        name: What it is called in history.
+        timeout: How long it may take.
+        heartbeat_timeout: How long nothing may be heard of it.
+        known_as: What its user knows it by, if not by `name`.
+    """
     converter = None if result_type is None else result_converter(result_type, "the result of a callback")
     verb = CreationVerb(frame, name=name, timeout=timeout, heartbeat_timeout=heartbeat_timeout)
     operation_id = frame.peek()
@@ -201,7 +219,10 @@ async def create_callback(
             ServiceError(f"the service has recorded {what} and gave no id for it", retryable=True)
         )
         await frame.invocation.leave(what)
-    return Callback(frame, ResultVerb(verb.identity, operation_id, callback_id, converter), name)
+    return Callback(
+        frame,
+        ResultVerb(verb.identity, operation_id, callback_id, name=known_as or name, converter=converter),
+    )
 
 
 async def wait_for_callback(
@@ -231,6 +252,7 @@ async def wait_for_callback(
             name=f"{shown} {_CREATION}",
             timeout=timeout,
             heartbeat_timeout=heartbeat_timeout,
+            known_as=shown,
         )
         name_of_step = f"{shown} {_SUBMITTER}"
         await perform(child, _SubmitterVerb(child, submitter, (callback.id,), name=name_of_step, retry=retry))

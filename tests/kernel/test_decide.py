@@ -123,6 +123,7 @@ def test_the_creation_of_a_callback(status):
     ("status", "details", "decision"),
     [
         (S.STARTED, CallbackDetails(callback_id="cb-1"), Park(None)),
+        (S.PENDING, CallbackDetails(callback_id="cb-1"), Park(None)),
         (S.SUCCEEDED, CallbackDetails(callback_id="cb-1", result="7"), Return("7")),
         (S.SUCCEEDED, CallbackDetails(callback_id="cb-1"), Return(None)),
         (S.SUCCEEDED, None, Return(None)),

@@ -372,6 +372,7 @@ async def test_the_error_of_a_callback_survives_what_it_passes_through(around, e
     await service.suspended()
     live, replayed = (error for error in SEEN if isinstance(error, CallbackError))
     assert type(live) is kind
+    assert live.name == "approval"
     assert facts(live) == facts(replayed)
     assert (live.error_type, live.message) == (
         (reported.error_type, reported.error_message) if reported else (None, None)
