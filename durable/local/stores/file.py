@@ -75,14 +75,9 @@ def open_file(path: str, *, read_only: bool) -> tuple[sqlite3.Connection, Engine
     Raises:
         StoreNotFoundError, StoreLockedError, StoreSchemaError, StoreError: See `open_store`.
     """
-    if read_only and not Path(path).exists():
-        raise StoreNotFoundError(path)
-    if Path(path).is_dir():
-        raise StoreError(f"{path} is a directory: a store is a file")
-    if not Path(path).absolute().parent.is_dir():
-        raise StoreError(f"{path} cannot be created: there is no directory {Path(path).absolute().parent}")
     lock: EngineLock | None = None
     try:
+        _check_path(path, read_only=read_only)
         fresh = _is_fresh(path)
         if not read_only:
             lock = EngineLock(path)
@@ -96,6 +91,15 @@ def open_file(path: str, *, read_only: bool) -> tuple[sqlite3.Connection, Engine
             raise StoreError(f"{path} cannot be opened: {error}") from error
         raise
     raise StoreNotFoundError(path)  # a file with nothing in it is as good as none
+
+
+def _check_path(path: str, *, read_only: bool) -> None:
+    if read_only and not Path(path).exists():
+        raise StoreNotFoundError(path)
+    if Path(path).is_dir():
+        raise StoreError(f"{path} is a directory: a store is a file")
+    if not Path(path).absolute().parent.is_dir():
+        raise StoreError(f"{path} cannot be created: there is no directory {Path(path).absolute().parent}")
 
 
 def _open_for_engine(path: str) -> sqlite3.Connection:

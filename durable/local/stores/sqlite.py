@@ -12,16 +12,18 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from ..._wire import ExecutionStatus, Operation
 from ..._wire.codec import Codec
 from ...abc import Change, EventRecord, ExecutionRecord, Loaded, OperationExtra, Store
-from ...exceptions import ExecutionExistsError, StoreError
+from ...exceptions import ExecutionExistsError, MalformedPayloadError, StoreError
 from .file import EngineLock, open_file
 from .thread import DatabaseThread, Statement
+
+T = TypeVar("T")
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
@@ -125,7 +127,7 @@ class SqliteStore(Store):
         operations: dict[str, Operation] = {}
         extras: dict[str, OperationExtra] = {}
         for _, _, data in log:
-            entry = _ENTRY.decode(data)
+            entry = _decode(_ENTRY, data)
             for operation in entry.operations:
                 operations[operation.id] = operation
             extras.update(entry.extras)
@@ -143,7 +145,7 @@ class SqliteStore(Store):
         key = self._keys.get(execution_id) or await self._key(execution_id)
         found: list[tuple[int, EventRecord]] = []
         for last_event, _, data in await self._rows(_LOG, (key, after)):
-            events = _ENTRY.decode(data).events
+            events = _decode(_ENTRY, data).events
             found.extend(enumerate(events, last_event - len(events) + 1))
         return [pair for pair in found if pair[0] > after]
 
@@ -199,4 +201,11 @@ def _record_data(record: ExecutionRecord) -> bytes:
 
 def _record(row: Any) -> ExecutionRecord:
     data, input_payload, _ = row
-    return msgspec.structs.replace(_RECORD.decode(data), input=input_payload)
+    return msgspec.structs.replace(_decode(_RECORD, data), input=input_payload)
+
+
+def _decode(codec: Codec[T], data: bytes) -> T:
+    try:
+        return codec.decode(data)
+    except MalformedPayloadError as error:
+        raise StoreError(f"the store has a row that cannot be read: {error}") from error
