@@ -279,7 +279,7 @@ async def pages(caller: Caller, marker: str | None, size: int, first: tuple[Oper
     found = [operation.id for operation in first]
     while marker is not None:
         page = await caller.service.get_state(caller.arn, caller.token, marker, size)
-        assert len(page.operations) <= size
+        assert 1 <= len(page.operations) <= size
         found.extend(operation.id for operation in page.operations)
         marker = page.next_marker
     return found
@@ -441,11 +441,15 @@ async def test_what_fell_due_in_the_last_call():
 async def test_an_invocation_that_raised():
     """Nothing ends; what it raised is in the history."""
     caller = await begun()
+    began = caller.clock.now()
+    caller.clock.move(2)
     assert not await caller.end(OOPS)
     assert (await caller.service.record(caller.id)).status is ExecutionStatus.RUNNING
     event = (await caller.service.history(caller.id))[-1]
     assert event.event_type is EventType.INVOCATION_COMPLETED
     assert event.invocation_completed_details is not None
+    assert event.invocation_completed_details.start_timestamp == began
+    assert event.invocation_completed_details.end_timestamp == caller.clock.now()
     assert event.invocation_completed_details.error is not None
     assert event.invocation_completed_details.error.payload == OOPS
 
@@ -628,12 +632,28 @@ async def test_an_invocation_that_is_under_way_is_not_forgotten():
     caller.service.forget("nobody")
 
 
+async def test_an_invocation_that_is_just_beginning_is_not_forgotten():
+    """Nor one whose answer is just being recorded."""
+    store = FakeStore()
+    caller = await begun(store=store)
+    await caller.end()
+    gate = anyio.Event()
+    store.before = gate.wait
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(caller.begin)
+        await anyio.wait_all_tasks_blocked()
+        caller.service.forget(caller.id)
+        gate.set()
+    await caller.call(step(START))
+
+
 async def test_an_execution_is_read_once_by_all_who_ask_at_once():
     """Whoever comes later finds the state of whoever came first, not one of his own."""
     store = FakeStore()
     caller = await begun(store=store)
     await caller.end()
     caller.service.forget(caller.id)
+    assert caller.service._live == {}
     gates = [anyio.Event() for _ in range(3)]
     numbers = itertools.count()
 
@@ -642,13 +662,15 @@ async def test_an_execution_is_read_once_by_all_who_ask_at_once():
 
     store.before_load = slowly
     async with anyio.create_task_group() as tasks:
-        for _ in range(3):
+        tasks.start_soon(caller.begin)
+        await anyio.wait_all_tasks_blocked()
+        for _ in range(2):
             tasks.start_soon(caller.service.record, caller.id)
         await anyio.wait_all_tasks_blocked()
         for gate in gates:
             gate.set()
             await anyio.wait_all_tasks_blocked()
-    assert len(caller.service._live) == 1
+    await caller.call(step(START))
 
 
 async def test_news():
