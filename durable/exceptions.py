@@ -325,6 +325,52 @@ class CompensationError(ExceptionGroup[Exception], DurableError):
         return group
 
 
+class MissingCompensationError(DurableError, LookupError):
+    """A recorded rollback is to undo something that the code no longer says how to undo.
+
+    The execution began on other code. Nothing is skipped in silence: under `on_error="park"` an operator can have
+    it tried again once code is there that registers the compensation.
+    """
+
+    def __init__(self, name: str, found: str) -> None:
+        super().__init__(
+            f"the recorded rollback is to undo {name!r}, but the code {found}. Deploy code that registers the "
+            "compensation under that name, for as long as executions that began with it are running."
+        )
+        self.name = name
+
+
+class RollbackTimeoutError(DurableError, TimeoutError):
+    """A rollback took longer than its `rollback_timeout`, and this compensation was not done by then."""
+
+    def __init__(self, name: str, seconds: float) -> None:
+        super().__init__(f"undoing {name!r} was cut off: the rollback took longer than {seconds:g} s")
+
+
+class CleanupError(ExceptionGroup[Exception], DurableError):
+    """A saga succeeded, and cleaning up after it failed; what the cleanups raised is inside, in execution order."""
+
+    def derive(self, excs: Sequence[Exception], /) -> CleanupError:  # type: ignore[override]
+        """A group of the same kind over other exceptions (for `split` and `except*`)."""
+        return CleanupError(self.message, excs)
+
+
+class OperationBudgetError(DurableError, RuntimeError):
+    """A saga was not let go on: what a rollback of it would need would no longer fit into the execution.
+
+    An execution has a limited number of operations (3,000 on AWS). The saga fails while it still can be undone.
+    """
+
+    def __init__(self, used: int, needed: int, limit: int) -> None:
+        super().__init__(
+            f"the execution has {used:,} of at most {limit:,} operations, and undoing its sagas may take "
+            f"{needed:,} more: nothing new is begun inside them. Split the work into several executions."
+        )
+        self.used = used
+        self.needed = needed
+        self.limit = limit
+
+
 class SagaRolledBackError(DurableError, RuntimeError):
     """A saga was rolled back by `rollback(reason)`, and then asked to go on."""
 
@@ -334,10 +380,17 @@ class SagaRolledBackError(DurableError, RuntimeError):
 
 
 class SagaCancelledError(SagaRolledBackError):
-    """A saga was rolled back because its block was cancelled, by a time limit for example."""
+    """A saga was rolled back because its block was cancelled: by somebody's request, or by what is around it."""
 
-    def __init__(self) -> None:
-        super().__init__("its block was cancelled")
+    def __init__(self, reason: str = "its block was cancelled") -> None:
+        super().__init__(reason)
+
+
+class SagaDeadlineError(SagaCancelledError, TimeoutError):
+    """A saga was rolled back because its block took longer than its `deadline`."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"it took longer than its deadline of {seconds:g} s")
 
 
 # --- The service, or the way to it ---------------------------------------------------------------------------

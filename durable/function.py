@@ -98,6 +98,7 @@ class DurableFunction(Generic[InputT, ResultT]):
         value = self._input_converter().decode(payload, f"the input of {self.name}")
         converter = signature_of(self.function).result
         frame = Frame(invocation)
+        frame.cover()
         token = frame_var.set(frame)
         try:
             result = await self.function(value, DurableContext(frame))

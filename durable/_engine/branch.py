@@ -61,6 +61,18 @@ class Branch:
         if parent is not None:
             parent._inside.add(self)
 
+    def runs_others(self, around: Branch | None) -> bool:
+        """Whether branches other than this one, and than those that it is in, run inside `around`."""
+        inner: Branch | None = None
+        branch: Branch | None = self
+        while branch is not None:
+            if any(other is not inner for other in branch._inside):
+                return True
+            if branch is around:
+                return False
+            inner, branch = branch, branch.parent
+        return False
+
     # --- Covering --------------------------------------------------------------------------------------------
 
     @property

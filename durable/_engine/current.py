@@ -20,14 +20,27 @@ class StepInfo:
         deadline: When its `timeout` ends, on the event loop's clock (`anyio.current_time()`); `None` without.
     """
 
-    __slots__ = ("_arn", "attempt", "deadline", "name", "operation_id")
+    __slots__ = ("_arn", "_forward_id", "_key_id", "attempt", "deadline", "name", "operation_id")
 
-    def __init__(self, name: str, arn: str, operation_id: str, attempt: int, deadline: float | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        arn: str,
+        operation_id: str,
+        attempt: int,
+        deadline: float | None,
+        *,
+        key_id: str | None = None,
+        forward_id: str | None = None,
+    ) -> None:
         self.name = name
         self._arn = arn
         self.operation_id = operation_id
         self.attempt = attempt
         self.deadline = deadline
+        # What the key is made of, where several operations stand for the same effect.
+        self._key_id = key_id or operation_id
+        self._forward_id = forward_id
 
     @property
     def idempotency_key(self) -> str:
@@ -35,7 +48,12 @@ class StepInfo:
 
         Hand it to payment APIs and the like, so that a repeat after a crash has no second effect.
         """
-        return idempotency_key(self._arn, self.operation_id)
+        return idempotency_key(self._arn, self._key_id)
+
+    @property
+    def forward_idempotency_key(self) -> str | None:
+        """Of a compensation: the key that the step had which it undoes; `None` elsewhere."""
+        return None if self._forward_id is None else idempotency_key(self._arn, self._forward_id)
 
     def __repr__(self) -> str:
         return f"<StepInfo {self.name!r} attempt={self.attempt}>"
@@ -44,12 +62,17 @@ class StepInfo:
 class EnclosingSaga(Protocol):
     """What the engine asks of the saga that encloses an operation."""
 
-    def refusal(self, inside: Branch | None = None) -> Exception | None:
-        """Why nothing new may run in it, or in a saga around it; `None` while they go forward.
+    def doomed(self) -> EnclosingSaga | None:
+        """The innermost saga, this one or one around it, whose rollback has begun: nothing new may run in it."""
+        ...
 
-        Args:
-            inside: Ask only sagas that are inside this branch.
-        """
+    def refusal(self) -> Exception:
+        """Of a doomed saga: what made it roll back, to be raised where the code gets past that."""
+        ...
+
+    def raises_in(self, branch: Branch) -> bool:
+        """Of a doomed saga: whether its refusal is raised here at once; elsewhere the code was cancelled, then."""
+        ...
 
 
 frame_var: ContextVar[Frame] = ContextVar("durable_frame")

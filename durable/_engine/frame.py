@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .._kernel.errors import PACKAGE
 from .._kernel.ids import operation_id, reserved_id
@@ -17,7 +17,22 @@ if TYPE_CHECKING:
 SAGA: Final = "saga"
 """The kind of id that a saga reserves."""
 
+_BLOCK: Final = "block"
+
+_DIRECTLY_NESTED: Final = 4
+"""How many blocks may begin with a block, without an operation in between, and still be seen from outside."""
+
 _ALTERNATIVES = "use ctx.child() for a subflow, and ctx.task_group(), ctx.parallel() or ctx.map() for concurrency"
+
+
+class _Namespace(NamedTuple):
+    """Where a frame counts, while it counts in a block further in."""
+
+    prefix: str | None
+    position: int
+    reserved: int
+    blocks: int
+    branch: Branch
 
 
 class Frame:
@@ -36,7 +51,8 @@ class Frame:
 
     __slots__ = (
         "_around",
-        "_at",
+        "_base",
+        "_blocks",
         "_end_is_recorded",
         "_is_slot",
         "_next_id",
@@ -61,7 +77,7 @@ class Frame:
         prefix: str | None = None,
         parent: Frame | None = None,
         branch: Branch | None = None,
-        at: int | None = None,
+        base: tuple[int, ...] | None = None,
         finished: bool = False,
         is_slot: bool = False,
     ) -> None:
@@ -78,20 +94,31 @@ class Frame:
         self.registers = False
         self.branch: Branch = branch or (invocation.branch if parent is None else parent.branch)
         self._task = invocation.current_task()
-        # Where in its parent it is: its position there, or its number among the branches of one operation.
-        self._at = at if at is not None or parent is None else parent.position
+        # The path of its context (see `path`).
+        self._base: tuple[int, ...] = base or (() if parent is None else parent.path)
         self._position = 0
-        # How many ids have been reserved that are not positions.
+        # How many ids have been reserved that are not positions, and how many blocks have been opened.
         self._reserved = 0
-        # The namespaces around the block that is open, outermost first: prefix, position, reserved ids, branch.
-        self._around: list[tuple[str | None, int, int, Branch]] = []
+        self._blocks = 0
+        # The namespaces around the block that is open, outermost first.
+        self._around: list[_Namespace] = []
         # The id of the next position when somebody has asked for it already, else None.
         self._next_id: str | None = None
 
     @classmethod
-    def of_branch(cls, owner: Frame, branch: Branch, at: int) -> Frame:
+    def of_branch(cls, owner: Frame, branch: Branch, path: tuple[int, ...]) -> Frame:
         """The frame in which a branch performs its one operation, under its owner's context; for its own task."""
-        return cls(owner.invocation, context_id=owner.context_id, parent=owner, branch=branch, at=at, is_slot=True)
+        return cls(
+            owner.invocation, context_id=owner.context_id, parent=owner, branch=branch, base=path, is_slot=True
+        )
+
+    def path_of_branch(self, at: int) -> tuple[int, ...]:
+        """The path of a branch that is started now.
+
+        Args:
+            at: Its position here, or its number among the branches of one operation.
+        """
+        return (*self._base_of_block, at, 0)
 
     def peek(self) -> str:
         """The id that the next operation will have."""
@@ -112,9 +139,17 @@ class Frame:
         return reserved_id(self.prefix, kind, self._reserved)
 
     def unasked(self) -> Operation | None:
-        """What is recorded at the next position, or of the next saga: nothing may be, where the code ends."""
+        """What is recorded ahead in this namespace: nothing may be, where the code ends."""
         history = self.invocation.history
-        return history.get(self.peek()) or history.get(reserved_id(self.prefix, SAGA, self._reserved + 1))
+        found = history.get(self.peek())
+        prefix, reserved, blocks = self.prefix, self._reserved, self._blocks
+        for _ in range(_DIRECTLY_NESTED):
+            if found is not None:
+                break
+            block = reserved_id(prefix, _BLOCK, blocks + 1)
+            found = history.get(reserved_id(prefix, SAGA, reserved + 1)) or history.get(operation_id(block, 1))
+            prefix, reserved, blocks = block, 0, 0
+        return found
 
     @property
     def position(self) -> int:
@@ -124,30 +159,29 @@ class Frame:
     @property
     def path(self) -> tuple[int, ...]:
         """Where the code stands, as positions from the root inwards: an order that no scheduling changes."""
-        path: list[int] = []
-        frame: Frame | None = self
-        while frame is not None:
-            path += (frame._reserved, frame._position)
-            for _, position, reserved, _ in reversed(frame._around):
-                path += (reserved, position)
-            path.append(frame._at or 0)
-            frame = frame.parent
-        path.reverse()
-        return tuple(path)
+        return (*self._base_of_block, self._position, self._reserved)
+
+    @property
+    def _base_of_block(self) -> tuple[int, ...]:
+        around = [number for outer in self._around for number in (outer.position, outer.reserved)]
+        return (*self._base, *around) if around else self._base
 
     def open_block(self, branch: Branch) -> None:
         """Count in a namespace of its own from now on, in another branch: a block of code that can be stopped.
 
         How far the block comes then has no influence on the positions after it.
         """
-        prefix = self.reserve("block")
-        self._around.append((self.prefix, self._position, self._reserved, self.branch))
-        self.prefix, self._position, self._reserved, self._next_id = prefix, 0, 0, None
+        self._reserved += 1
+        self._blocks += 1
+        self._around.append(_Namespace(self.prefix, self._position, self._reserved, self._blocks, self.branch))
+        self.prefix = reserved_id(self.prefix, _BLOCK, self._blocks)
+        self._position = self._reserved = self._blocks = 0
+        self._next_id = None
         self.branch = branch
 
     def close_block(self) -> None:
         """Count again where the block was opened."""
-        self.prefix, self._position, self._reserved, self.branch = self._around.pop()
+        self.prefix, self._position, self._reserved, self._blocks, self.branch = self._around.pop()
         self._next_id = None
 
     @property
@@ -156,7 +190,9 @@ class Frame:
         history = self.invocation.history
         frame: Frame | None = self
         while frame is not None and frame.branch is self.branch:
-            if frame._end_is_recorded or (not frame._is_slot and frame.peek() in history):
+            if frame._end_is_recorded:
+                return True
+            if not frame._is_slot and (frame.peek() in history or frame.unasked() is not None):
                 return True
             frame = frame.parent
         return False
@@ -174,10 +210,10 @@ class Frame:
     @property
     def is_replaying(self) -> bool:
         """Whether what comes next has been recorded: the code runs over ground it has covered before."""
-        history = self.invocation.history
-        if self.finished or self.peek() in history:
+        if self.finished or self.unasked() is not None:
             return True
-        return any(operation_id(prefix, position + 1) in history for prefix, position, _, _ in self._around)
+        history = self.invocation.history
+        return any(operation_id(outer.prefix, outer.position + 1) in history for outer in self._around)
 
     def check(self, what: object) -> None:
         """Refuse an operation whose position would depend on scheduling.

@@ -45,6 +45,8 @@ class BranchGroup:
         # The owner's context variables: branches belong to the saga that is around the group, not to one that is
         # begun inside of it and may end before they do.
         self._context = copy_context()
+        # The branch that they are in: the owner's where the group is entered. Later it may be in a block of it.
+        self._around = frame.branch
         self._running: set[Branch] = set()
         self.is_stopped = False
         # Whether the owner has nothing left to do but to wait.
@@ -62,7 +64,7 @@ class BranchGroup:
             name: For people who look at tasks.
         """
         scope = anyio.CancelScope()
-        branch = Branch(self._parking, self._frame.branch, scope)
+        branch = Branch(self._parking, self._around, scope)
         self._running.add(branch)
         if covers:
             branch.cover()
@@ -71,7 +73,8 @@ class BranchGroup:
         # Counted here and not when its task gets its turn: in between nobody else may find that none is active.
         self._parking.resume()
         # In the owner's own variables, whoever starts it: it may be a branch that has just ended.
-        self._context.run(partial(self._tasks.start_soon, partial(self._run, body, branch, scope, at), name=name))
+        run = partial(self._run, body, branch, scope, self._frame.path_of_branch(at))
+        self._context.run(partial(self._tasks.start_soon, run, name=name))
         return branch
 
     def stop(self) -> None:
@@ -120,10 +123,10 @@ class BranchGroup:
             self._parking.rest()
         await self._tasks.__aexit__(kind, error, traceback)
 
-    async def _run(self, body: BranchBody, branch: Branch, scope: anyio.CancelScope, at: int) -> None:
+    async def _run(self, body: BranchBody, branch: Branch, scope: anyio.CancelScope, path: tuple[int, ...]) -> None:
         try:
             with scope:
-                await body(Frame.of_branch(self._frame, branch, at))
+                await body(Frame.of_branch(self._frame, branch, path))
         finally:
             self._end(branch)
 

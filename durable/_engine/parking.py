@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 import anyio
+import anyio.lowlevel
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
@@ -86,6 +87,8 @@ class Parking:
         # Tasks of user code that are neither parked nor waiting for their own branches; the function is the first.
         self._active = 1
         self._waiters: set[Waiter] = set()
+        # Those of them who go on when nobody else is active.
+        self._stragglers: set[Waiter] = set()
         # What is watched, by operation; and when each falls due, earliest first, numbered.
         self._watches: dict[str, list[Watch]] = {}
         self._timers: list[tuple[int, int, Watch]] = []
@@ -106,8 +109,23 @@ class Parking:
     def rest(self) -> None:
         """One who was active waits for others."""
         self._active -= 1
-        if not self._active:
+        if self._active:
+            return
+        if self._stragglers:
+            for waiter in self._stragglers:
+                self.wake(waiter)
+        else:
             self._suspend()
+
+    async def wait_for_others(self, frame: Frame) -> None:
+        """Return when nobody else is active; there is no suspension before that."""
+        waiter = Waiter(frame)
+        self._stragglers.add(waiter)
+        try:
+            await self.wait(waiter)
+        finally:
+            self._stragglers.discard(waiter)
+        await anyio.lowlevel.checkpoint()  # it may have been a cancellation that woke it
 
     def resume(self, count: int = 1) -> None:
         """So many become active."""

@@ -20,9 +20,6 @@ from .frame import Frame, user_location
 T = TypeVar("T")
 
 
-_ENDED_BY_OTHERS = (OperationType.WAIT, OperationType.CALLBACK, OperationType.CHAINED_INVOKE)
-
-
 class Verb(ABC, Generic[T]):
     """One durable operation, as data.
 
@@ -31,12 +28,14 @@ class Verb(ABC, Generic[T]):
         awaits_start: Whether its START must be recorded before its body runs.
         awaits_end: Whether its outcome must be recorded before it is handed out. If not, whoever calls it
             must record something else before the outcome can have any effect.
+        ended_by_others: Whether it waits for what ends without the code's doing.
     """
 
     __slots__ = ("identity",)
 
     awaits_start = False
     awaits_end = True
+    ended_by_others = False
     identity: Identity
 
     @abstractmethod
@@ -133,7 +132,7 @@ async def _check_seen(frame: Frame, verb: Verb[T]) -> None:
 
     Only what is recorded after it shows that it was seen. If nothing is, the branch stood here when it was stopped.
     """
-    if verb.identity.type in _ENDED_BY_OTHERS and not frame.has_recorded_ground:
+    if verb.ended_by_others and not frame.has_recorded_ground:
         await frame.branch.halt()
 
 
@@ -208,18 +207,17 @@ async def _admit(frame: Frame, verb: Verb[T], recorded: Operation | None) -> Non
 async def _refuse(frame: Frame) -> None:
     """Nothing new is done or recorded in a branch that was stopped, nor in a saga whose rollback has begun.
 
-    Where both are the case the inner one counts, as it did the first time: a saga that failed inside a branch
-    raises there what made it fail; a branch that was stopped inside a saga is cancelled, whatever became of that.
+    The code is here because it was here the first time. If the saga's own code failed here, it does so again. A
+    branch inside of it was cancelled here, as another one failed: whatever stops it is about to do so again.
     """
     branch = frame.branch
     branch.arrive()
-    stopped = branch.stopped
     saga = saga_var.get()
-    if stopped is not None:
-        refusal = None if saga is None else saga.refusal(stopped)
-        if refusal is not None:
-            raise refusal
+    doomed = None if saga is None else saga.doomed()
+    if doomed is not None and doomed.raises_in(branch):
+        raise doomed.refusal()
+    if branch.stopped is not None:
         await branch.halt()
-    refusal = None if saga is None else saga.refusal()
-    if refusal is not None:
-        raise refusal
+    elif doomed is not None:
+        await frame.invocation.parking.wait_for_others(frame)
+        raise doomed.refusal()  # nobody else has failed: it was here

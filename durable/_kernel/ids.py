@@ -37,9 +37,20 @@ def branch_id(context_id: str, index: int) -> str:
     return _digest(f"{context_id}-{index}")
 
 
-def compensation_id(saga_id: str, forward_id: str) -> str:
-    """The id of the compensation of one forward operation: the same in whatever order things are undone."""
-    return _digest(f"{saga_id}-{forward_id}")
+def compensation_id(saga_id: str, forward_id: str, again: int = 0) -> str:
+    """The id of the compensation of one forward operation: the same in whatever order things are undone.
+
+    Args:
+        saga_id: The rollback's context.
+        forward_id: What is undone.
+        again: How many times an operator has asked for it to be tried again.
+    """
+    return _digest(f"{saga_id}-{forward_id}-again-{again}" if again else f"{saga_id}-{forward_id}")
+
+
+def operator_id(compensation_id: str, number: int) -> str:
+    """The id of the callback by which an operator decides on a compensation that failed."""
+    return _digest(f"{compensation_id}-operator-{number}")
 
 
 def rollback_id(saga_id: str) -> str:

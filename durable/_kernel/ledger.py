@@ -1,21 +1,23 @@
 """What a saga has to undo, and what became of it.
 
-The ledger is plain bookkeeping: entries in the order in which their forward operations registered, undone in
-the exact reverse (Garcia-Molina and Salem 1987, section 3). Who calls what is the business of `_saga`.
+The ledger is plain bookkeeping: entries, undone in the exact reverse of the order of their forward operations
+(Garcia-Molina and Salem 1987, section 3). That order is by position, not by time: what branches registered side by
+side is undone branch by branch, whatever the scheduling was. Who calls what is the business of `_saga`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
 from .._wire import ErrorObject
+from .retry import Retry
 
 T = TypeVar("T")
 
-CompensationStatus = Literal["succeeded", "failed", "not attempted"]
+CompensationStatus = Literal["succeeded", "failed", "skipped", "not attempted"]
 OutcomeStatus = Literal["succeeded", "failed", "in doubt"]
 
 
@@ -33,23 +35,26 @@ class StepOutcome(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     error: Exception | None = None
 
 
-class Entry:
-    """One thing to undo.
+class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One thing to undo, or to clean up.
 
     Attributes:
-        forward_id: The operation it undoes.
+        forward_id: The operation it undoes, or an id of its own.
         name: The operation's name, which the compensation takes over.
         undo: The user's function.
-        args: What it is called with. An entry made before its step ran gets the step's outcome later.
+        args: What it is called with.
+        path: Where its forward operation stands, as positions from the root inwards.
+        retry: When it is tried again after a failure; `None` for the saga's own policy.
+        timeout: Seconds that one attempt may take; `None` for the saga's own.
     """
 
-    __slots__ = ("args", "forward_id", "name", "undo")
-
-    def __init__(self, forward_id: str, name: str, undo: Callable[..., Any], args: tuple[Any, ...]) -> None:
-        self.forward_id = forward_id
-        self.name = name
-        self.undo = undo
-        self.args = args
+    forward_id: str
+    name: str
+    undo: Callable[..., Any]
+    args: tuple[Any, ...] = ()
+    path: tuple[int, ...] = ()
+    retry: Retry | None = None
+    timeout: float | None = None
 
 
 class PlannedUndo(msgspec.Struct, frozen=True):
@@ -86,27 +91,53 @@ class RollbackReport(msgspec.Struct, frozen=True, kw_only=True):
         """Whether every compensation was attempted and succeeded."""
         return all(item.status == "succeeded" for item in self.items)
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is left to do: what did not succeed was skipped by an operator."""
+        return all(item.status in {"succeeded", "skipped"} for item in self.items)
+
 
 class Ledger:
     """The entries of one saga scope."""
 
-    __slots__ = ("entries",)
+    __slots__ = ("_entries",)
 
     def __init__(self) -> None:
-        # In the order of registration. Appended to, emptied by whoever takes the entries over, never reordered.
-        self.entries: list[Entry] = []
+        # In the order in which they came in, which is not the order of undoing. Entries are added at the end, and
+        # leave from the end (what came after a savepoint) or all at once.
+        self._entries: list[Entry] = []
 
     def __len__(self) -> int:
-        return len(self.entries)
+        return len(self._entries)
 
-    def in_order_of_undoing(self) -> list[Entry]:
-        """Last registered first."""
-        return self.entries[::-1]
+    def add(self, entry: Entry) -> None:
+        """Something more to undo."""
+        self._entries.append(entry)
+
+    def in_order_of_undoing(self, since: int = 0) -> list[Entry]:
+        """The exact reverse of the order of the forward operations.
+
+        Args:
+            since: Only what was added when there were so many already.
+        """
+        return sorted(self._entries[since:], key=_path, reverse=True)
+
+    def drop(self, forward_ids: Collection[str]) -> None:
+        """Forget entries: they have been undone, or it has been tried."""
+        self._entries = [entry for entry in self._entries if entry.forward_id not in forward_ids]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._entries = []
 
     def hand_over(self, other: Ledger) -> None:
         """Give all entries, as one unit, to an outer saga."""
-        other.entries.extend(self.entries)
-        self.entries = []
+        other._entries.extend(self._entries)
+        self._entries = []
+
+
+def _path(entry: Entry) -> tuple[int, ...]:
+    return entry.path
 
 
 _json = msgspec.json.Encoder()

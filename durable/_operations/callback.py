@@ -148,6 +148,7 @@ class ResultVerb(Verb[T]):
     """
 
     __slots__ = ("_converter", "_status", "callback_id", "label", "name", "operation_id")
+    ended_by_others = True
 
     def __init__(
         self,

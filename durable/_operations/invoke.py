@@ -76,6 +76,7 @@ class InvokeVerb(Verb[T]):
     """One call of another function."""
 
     __slots__ = ("_decode", "_function_name", "_options", "_payload", "_status")
+    ended_by_others = True
 
     def __init__(
         self,

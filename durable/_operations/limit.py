@@ -1,8 +1,8 @@
 """A block of code beside an operation that stops it, and a record of which of the two was first.
 
-The operation is one that ends by itself: a timer, or a callback. It is started where the block begins and not waited
-for; when the service says that it has ended, the block is stopped. How the block ended is recorded, as a STEP, before
-the code goes on. On replay that decides, and the block comes exactly as far as it came before.
+The operation is one that ends by itself: a timer, or a callback. It is started where the block begins and not
+waited for; when the service says that it has ended, the block is stopped. How the block ended is recorded, as a
+STEP, before the code goes on. On replay that decides, and the block comes exactly as far as it came before.
 """
 
 from __future__ import annotations

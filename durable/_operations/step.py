@@ -87,12 +87,15 @@ class StepVerb(BodyVerb[T]):
         """What encodes and decodes the result; resolved before anything runs."""
         return self._signature.result
 
+    def info(self, frame: Frame, operation_id: str, attempt: int, deadline: float | None) -> StepInfo:
+        """What the function can know of its step."""
+        return StepInfo(self.name, frame.invocation.arn, operation_id, attempt, deadline)
+
     async def _attempt(self, frame: Frame, operation_id: str, attempt: int) -> Any:
         """Call the function once, with what is ambient set and the time limit running."""
         timeout = self._timeout
         deadline = None if timeout is None else anyio.current_time() + timeout
-        info = StepInfo(self.name, frame.invocation.arn, operation_id, attempt, deadline)
-        token = step_var.set(info)
+        token = step_var.set(self.info(frame, operation_id, attempt, deadline))
         try:
             if timeout is None:
                 return await self._call()

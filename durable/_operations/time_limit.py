@@ -51,6 +51,7 @@ class TimerVerb(WaitVerb):
     """The timer of a limit: started, and not waited for."""
 
     __slots__ = ()
+    ended_by_others = False
 
     def decide(self, recorded: Operation | None) -> Decision:
         """Start it once; whether its time has passed is not asked here."""

@@ -19,6 +19,7 @@ class WaitVerb(Verb[None]):
     """One durable timer."""
 
     __slots__ = ("seconds",)
+    ended_by_others = True
 
     def __init__(self, frame: Frame, duration: float | timedelta, *, name: str | None = None) -> None:
         where = "a wait" if name is None else f"wait {check_name(name, 'a wait')!r}"

@@ -1,41 +1,59 @@
-"""One compensation: a CONTEXT of its own, in which durable operations may be used."""
+"""One compensation, or one cleanup: a CONTEXT of its own, in which durable operations may be used."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from .._engine.current import frame_var
+from .._engine.current import StepInfo, frame_var
 from .._engine.frame import Frame
-from .._engine.perform import Verb, perform
+from .._engine.perform import perform
 from .._kernel.decide import Decision, Interrupt, Run, decide_context
-from .._kernel.errors import decode_error, rebuild_live
 from .._kernel.history import Identity
 from .._kernel.ids import attempt_prefix
 from .._kernel.ledger import Entry
 from .._kernel.retry import Retry
 from .._kernel.values import PLAIN, Converter
+from .._operations.body import BodyVerb
 from .._operations.step import StepVerb
-from .._wire import ErrorObject, Operation, OperationAction, OperationType, OperationUpdate, SubType
+from .._wire import Operation, OperationAction, OperationType, OperationUpdate
 
 
-class CompensationVerb(Verb[None]):
+class CompensationVerb(BodyVerb[None]):
     """The compensation of one ledger entry.
 
     Its START is recorded before its body runs: together with the rollback's beginning, or with the outcome of
     the compensation before. That is why its own outcome need not be waited for.
+
+    Args:
+        entry: What to call.
+        parent_id: The context it belongs to.
+        sub_type: `Compensation` or `Cleanup`.
+        key_id: What its idempotency key is made of: the same when an operator has it tried again.
+        retry: The saga's policy, where the entry has none of its own.
+        timeout: The same, in seconds.
     """
 
-    __slots__ = ("_entry", "_live_error", "_retry", "_timeout")
+    __slots__ = ("_entry", "_key_id", "_retry", "_timeout")
 
     awaits_start = True
     awaits_end = False
 
-    def __init__(self, saga_id: str, entry: Entry, *, retry: Retry | None, timeout: float | None) -> None:
-        self.identity = Identity(OperationType.CONTEXT, SubType.COMPENSATION, entry.name, saga_id)
+    def __init__(
+        self,
+        entry: Entry,
+        *,
+        parent_id: str | None,
+        sub_type: str,
+        key_id: str,
+        retry: Retry | None,
+        timeout: float | None,
+    ) -> None:
+        identity = Identity(OperationType.CONTEXT, sub_type, entry.name, parent_id)
+        super().__init__(identity, PLAIN, f"the {sub_type.lower()} of {entry.name!r}")
         self._entry = entry
-        self._retry = retry
-        self._timeout = timeout
-        self._live_error: tuple[ErrorObject, Exception] | None = None
+        self._key_id = key_id
+        self._retry = entry.retry or retry
+        self._timeout = timeout if entry.timeout is None else entry.timeout
 
     def decide(self, recorded: Operation | None) -> Decision:
         """By the rules of a CONTEXT."""
@@ -44,36 +62,21 @@ class CompensationVerb(Verb[None]):
     async def run(self, frame: Frame, operation_id: str, decision: Run | Interrupt) -> OperationUpdate:  # noqa: ARG002
         """Run the body: directly, or attempt by attempt in a step that keeps count."""
         child = Frame(frame.invocation, context_id=operation_id, parent=frame)
-        attempt = _Attempt(
-            child,
-            self._entry.undo,
-            self._entry.args,
-            name=self._entry.name,
-            retry=self._retry,
-            timeout=self._timeout,
-        )
-        frame.active = f"the compensation of {self._entry.name!r}"
+        attempt = _Attempt(child, self._entry, key_id=self._key_id, retry=self._retry, timeout=self._timeout)
+        frame.active = self.label
         try:
             if self._retry is None:
                 await attempt.run_in(child, operation_id, 1)
             else:
                 await perform(child, attempt)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the compensation's outcome
-            recorded, rebuilt = rebuild_live(error)
-            self._live_error = (recorded, rebuilt)
-            return self.update(operation_id, OperationAction.FAIL, error=recorded)
+            return self.failed(operation_id, error)
         finally:
             frame.active = None
         return self.update(operation_id, OperationAction.SUCCEED)
 
     def value(self, payload: str | None) -> None:
         """A compensation's value is that it has happened."""
-
-    def error(self, recorded: ErrorObject | None) -> Exception:
-        """What it raised, as its own type."""
-        if self._live_error is not None and self._live_error[0] == recorded:
-            return self._live_error[1]
-        return decode_error(recorded)
 
 
 class _Attempt(StepVerb[Any]):
@@ -82,11 +85,30 @@ class _Attempt(StepVerb[Any]):
     They belong to the compensation's context; their positions are counted anew in each attempt.
     """
 
-    __slots__ = ()
+    __slots__ = ("_forward_id", "_key_id")
+
+    def __init__(
+        self, frame: Frame, entry: Entry, *, key_id: str, retry: Retry | None, timeout: float | None
+    ) -> None:
+        super().__init__(frame, entry.undo, entry.args, name=entry.name, retry=retry, timeout=timeout)
+        self._key_id = key_id
+        self._forward_id = entry.forward_id
 
     def converter(self) -> Converter[Any]:
         """What it returns does not matter, so its annotation does not either."""
         return PLAIN
+
+    def info(self, frame: Frame, operation_id: str, attempt: int, deadline: float | None) -> StepInfo:
+        """What the function can know: its key is the same in every attempt, whoever asked for it."""
+        return StepInfo(
+            self.name,
+            frame.invocation.arn,
+            operation_id,
+            attempt,
+            deadline,
+            key_id=self._key_id,
+            forward_id=self._forward_id,
+        )
 
     async def _attempt(self, frame: Frame, operation_id: str, attempt: int) -> None:
         own = Frame(

@@ -16,7 +16,8 @@ class CompensationItem(msgspec.Struct, frozen=True):
 
     Attributes:
         name: The step it undoes.
-        status: `"succeeded"`, `"failed"`, or `"not attempted"`: an earlier one failed under `on_error="stop"`.
+        status: `"succeeded"`, `"failed"`, `"skipped"` by an operator after it had failed, or `"not attempted"`, as
+            an earlier one failed or the time was over.
         error: What it raised; `None` unless it failed.
     """
 
@@ -36,11 +37,16 @@ class CompensationResult(msgspec.Struct, frozen=True):
     items: Sequence[CompensationItem]
     all_succeeded: bool
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is left to do: what did not succeed was skipped by an operator."""
+        return all(item.status in {"succeeded", "skipped"} for item in self.items)
+
 
 def result_of(report: RollbackReport) -> CompensationResult:
     """The result that users see, from what was recorded; the same live and on replay."""
     items = tuple(
-        CompensationItem(item.name, item.status, decode_error(item.error) if item.status == "failed" else None)
+        CompensationItem(item.name, item.status, None if item.error is None else decode_error(item.error))
         for item in report.items
     )
     return CompensationResult(items, report.all_succeeded)
@@ -49,7 +55,8 @@ def result_of(report: RollbackReport) -> CompensationResult:
 def note_of(saga: str, result: CompensationResult) -> str:
     """One line on what was undone, for the exception that made it necessary."""
     undone = ", ".join(item.name for item in result.items if item.status == "succeeded")
-    return f"{saga} was rolled back; undone: {undone or 'nothing'}"
+    skipped = ", ".join(item.name for item in result.items if item.status == "skipped")
+    return f"{saga} was rolled back; undone: {undone or 'nothing'}" + (f"; skipped: {skipped}" if skipped else "")
 
 
 def error_of(saga: str, result: CompensationResult) -> CompensationError:

@@ -24,8 +24,8 @@ from .._kernel.errors import encode_error
 from .._kernel.history import Identity
 from .._kernel.ids import compensation_id, rollback_id
 from .._kernel.ledger import (
+    CompensationStatus,
     Entry,
-    Ledger,
     Plan,
     PlannedUndo,
     RollbackReport,
@@ -36,6 +36,7 @@ from .._kernel.ledger import (
     encode_report,
 )
 from .._kernel.retry import Retry
+from .._operations.time_limit import TimeLimit
 from .._wire import (
     ErrorObject,
     Operation,
@@ -46,10 +47,11 @@ from .._wire import (
     SubType,
 )
 from .._wire.limits import MAX_PAYLOAD_BYTES
-from ..exceptions import MalformedPayloadError
+from ..exceptions import MalformedPayloadError, MissingCompensationError, RollbackTimeoutError
 from .compensation import CompensationVerb
+from .operator import ask_operator
 
-OnError = Literal["continue", "stop"]
+OnError = Literal["continue", "stop", "park"]
 
 ROLLBACK_NAME = "rollback"
 """The name of the step that records the plan."""
@@ -58,24 +60,29 @@ _REPORT_BYTES = MAX_PAYLOAD_BYTES * 3 // 4
 """A report is a string within JSON once more when it fails: room for escapes and the rest of the error object."""
 
 
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """How a saga rolls back.
+
+    Attributes:
+        on_error: What follows a compensation that failed: the others, nothing more, or an operator's decision.
+        retry: When a compensation is tried again by itself.
+        timeout: Seconds that one attempt of a compensation may take.
+        rollback_timeout: Seconds that the whole rollback may take.
+    """
+
+    on_error: OnError = "continue"
+    retry: Retry | None = None
+    timeout: float | None = None
+    rollback_timeout: float | None = None
+
+
 class Rollback:
     """The rollback of one saga scope, begun or not."""
 
-    def __init__(
-        self,
-        frame: Frame,
-        saga_id: str,
-        name: str | None,
-        *,
-        on_error: OnError,
-        retry: Retry | None,
-        timeout: float | None,
-    ) -> None:
+    def __init__(self, frame: Frame, saga_id: str, name: str | None, policy: Policy) -> None:
         self._frame = frame
         self._id = saga_id
-        self._on_error = on_error
-        self._retry = retry
-        self._timeout = timeout
+        self._policy = policy
         self._saga = Identity(OperationType.CONTEXT, SubType.SAGA, name, frame.context_id)
         self._plan_step = Identity(OperationType.STEP, SubType.STEP, ROLLBACK_NAME, saga_id)
 
@@ -97,48 +104,80 @@ class Rollback:
             return self._report_in(recorded).reason
         return self._plan().reason
 
-    async def run(self, reason: ErrorObject, ledger: Ledger) -> RollbackReport:
-        """Undo everything that is in the ledger, or what of it is not undone yet.
+    async def run(self, reason: ErrorObject, entries: Sequence[Entry]) -> RollbackReport:
+        """Undo what is not undone yet.
 
         Args:
             reason: Why; what was recorded first counts.
-            ledger: What there is to undo.
+            entries: What there is to undo, in order of undoing; what was recorded first counts.
         """
         recorded = self._recorded
         if recorded is not None and recorded.is_final:
             return self._report_in(recorded)
-        entries = ledger.in_order_of_undoing()
         if recorded is None:
             if not entries:
                 return RollbackReport(reason=reason, items=[])
             self._begin(reason, entries)
         else:
             reason = self._plan().reason
-            entries = await self._planned(entries)
-        items = await self._undo(entries)
+            entries = self._planned(entries)
+        items = await self._undo_in_time(entries)
         report = RollbackReport(reason=reason, items=items)
         await self._finish(report)
         # As a replay will read it: where it was too large, its errors have been shortened.
         return decode_report(encode_report(report, _REPORT_BYTES))
 
-    async def _undo(self, entries: Sequence[Entry]) -> list[UndoRecord]:
+    async def _undo_in_time(self, entries: Sequence[Entry]) -> list[UndoRecord]:
+        """Undo, within the rollback's own time limit if it has one."""
         inner = Frame(self._frame.invocation, context_id=self._id, parent=self._frame)
         items: list[UndoRecord] = []
-        stopped = False
-        for entry in entries:
-            if stopped:
-                items.append(UndoRecord(id=entry.forward_id, name=entry.name, status="not attempted"))
-                continue
-            verb = CompensationVerb(self._id, entry, retry=self._retry, timeout=self._timeout)
+        seconds = self._policy.rollback_timeout
+        if seconds is None:
+            await self._undo(inner, entries, items)
+            return items
+        async with TimeLimit(inner, seconds, name="rollback timeout", fails=False) as limit:
+            await self._undo(inner, entries, items)
+        if limit.expired:
+            cut_off, *others = entries[len(items) :]
+            error = encode_error(RollbackTimeoutError(cut_off.name, seconds))
+            items.append(UndoRecord(id=cut_off.forward_id, name=cut_off.name, status="failed", error=error))
+            items.extend(_not_attempted(entry) for entry in others)
+        return items
+
+    async def _undo(self, inner: Frame, entries: Sequence[Entry], items: list[UndoRecord]) -> None:
+        for number, entry in enumerate(entries):
+            item = await self._undo_one(inner, entry)
+            items.append(item)
+            if item.status == "failed" and self._policy.on_error != "continue":
+                items.extend(_not_attempted(entry) for entry in entries[number + 1 :])
+                return
+
+    async def _undo_one(self, inner: Frame, entry: Entry) -> UndoRecord:
+        """Undo one thing; under `on_error="park"` until it succeeds or an operator says otherwise."""
+        again = 0
+        while True:
+            verb = CompensationVerb(
+                entry,
+                parent_id=self._id,
+                sub_type=SubType.COMPENSATION,
+                key_id=compensation_id(self._id, entry.forward_id),
+                retry=self._policy.retry,
+                timeout=self._policy.timeout,
+            )
+            operation_id = compensation_id(self._id, entry.forward_id, again)
             try:
-                await perform(inner, verb, compensation_id(self._id, entry.forward_id))
+                await perform(inner, verb, operation_id)
             except Exception as error:  # noqa: BLE001 - reported; the others still have to be undone
                 failure = encode_error(error)
-                items.append(UndoRecord(id=entry.forward_id, name=entry.name, status="failed", error=failure))
-                stopped = self._on_error == "stop"
             else:
-                items.append(UndoRecord(id=entry.forward_id, name=entry.name, status="succeeded"))
-        return items
+                return UndoRecord(id=entry.forward_id, name=entry.name, status="succeeded")
+            decision = "abandon"
+            if self._policy.on_error == "park":
+                decision = await ask_operator(inner, entry.name, operation_id)
+            if decision != "retry":
+                status: CompensationStatus = "skipped" if decision == "skip" else "failed"
+                return UndoRecord(id=entry.forward_id, name=entry.name, status=status, error=failure)
+            again += 1
 
     def _begin(self, reason: ErrorObject, entries: Sequence[Entry]) -> None:
         """Queue what says that the rollback has begun; the first compensation's START takes it along."""
@@ -152,7 +191,7 @@ class Rollback:
 
     async def _finish(self, report: RollbackReport) -> None:
         payload = encode_report(report, _REPORT_BYTES)
-        if report.all_succeeded:
+        if report.is_settled:
             update = _update(self._id, self._saga, OperationAction.SUCCEED, payload=payload)
         else:
             failed = [item.name for item in report.items if item.status == "failed"]
@@ -164,19 +203,20 @@ class Rollback:
             update = _update(self._id, self._saga, OperationAction.FAIL, error=error)
         await self._frame.invocation.journal.record(update)
 
-    async def _planned(self, entries: Sequence[Entry]) -> list[Entry]:
-        """The entries in the order of the recorded plan, which they must fit."""
+    def _planned(self, entries: Sequence[Entry]) -> list[Entry]:
+        """The entries in the order of the recorded plan.
+
+        What the plan has and the code has not, is there all the same, and fails: it must not be passed over.
+        """
         registered = {entry.forward_id: entry for entry in entries}
-        planned = self._plan().undo
-        for undo in planned:
+        planned: list[Entry] = []
+        for undo in self._plan().undo:
             entry = registered.get(undo.id)
             if entry is None or entry.name != undo.name:
-                recorded = self._frame.invocation.history.get(compensation_id(self._id, undo.id)) or self._recorded
-                found = (
-                    f"no compensation of {undo.name!r}" if entry is None else f"a compensation of {entry.name!r}"
-                )
-                await diverge(self._frame, recorded, f"{found}, which the recorded rollback is to undo")
-        return [registered[undo.id] for undo in planned]
+                found = "registers none" if entry is None else f"registers one under the name {entry.name!r}"
+                entry = Entry(forward_id=undo.id, name=undo.name, undo=_missing, args=(undo.name, found))
+            planned.append(entry)
+        return planned
 
     def _plan(self) -> Plan:
         recorded = self._frame.invocation.history.get(rollback_id(self._id))
@@ -193,6 +233,14 @@ class Rollback:
             return decode_report(payload or "")
         except msgspec.DecodeError as error:
             raise MalformedPayloadError("RollbackReport", f"recorded for {self._saga}: {error}") from error
+
+
+def _not_attempted(entry: Entry) -> UndoRecord:
+    return UndoRecord(id=entry.forward_id, name=entry.name, status="not attempted")
+
+
+async def _missing(name: str, found: str) -> None:
+    raise MissingCompensationError(name, found)
 
 
 def _update(

@@ -4,40 +4,41 @@ How the block is left, and what the scope then does:
 
   normally                         nothing; its compensations go to the enclosing saga, if there is one
   by an `Exception`                roll back, re-raise it
+  by a request, or its deadline    roll back, raise `SagaCancelledError` or `SagaDeadlineError`
   by the user's own cancellation   roll back under a shield, then let the cancellation go on
   the invocation is ending         nothing at all: the execution goes on in another invocation
   by any other `BaseException`     nothing at all: the process is ending
+
+In the first four cases the cleanups are run after that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from contextvars import Token
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self, TypeVar, TypeVarTuple, overload
+from typing import Protocol, Self
 
 import anyio
 
 from .._engine.branch import Branch
-from .._engine.current import EnclosingSaga, frame_var, saga_var
+from .._engine.current import EnclosingSaga, saga_var
 from .._engine.frame import SAGA, Frame
 from .._engine.perform import perform
-from .._kernel.decide import Semantics
 from .._kernel.durations import to_seconds
 from .._kernel.errors import decode_error, encode_error
-from .._kernel.ledger import Entry, Ledger, StepOutcome
+from .._kernel.ledger import Entry, Ledger
 from .._kernel.names import check_name
 from .._kernel.retry import Retry
-from .._kernel.signatures import signature_of
-from .._operations.step import StepVerb
-from .._wire import ErrorObject
-from ..exceptions import SagaCancelledError, SagaRolledBackError, StepInterruptedError
+from .._wire import ErrorObject, SubType
+from ..exceptions import CleanupError, FrameMisuseError, SagaCancelledError, SagaRolledBackError
+from .compensation import CompensationVerb
+from .interruption import Interruptions
+from .registration import Registration, Savepoint, _mark
 from .report import CompensationResult, error_of, note_of, result_of
-from .rollback import OnError, Rollback
-
-T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
+from .rollback import OnError, Policy, Rollback
 
 
 class _HasFrame(Protocol):
@@ -51,27 +52,48 @@ def saga(
     on_error: OnError = "continue",
     retry: Retry | None = None,
     timeout: float | timedelta | None = None,
+    rollback_timeout: float | timedelta | None = None,
+    deadline: float | timedelta | None = None,
+    cancellable: bool = False,
 ) -> SagaScope:
     """A block whose steps are undone, in reverse, if it fails.
 
-    Use it as `async with saga(ctx) as s:`. While all goes well it records nothing of its own. If the block is
-    left by an exception, or by the user's own cancellation, the compensations that were registered are run, last
-    first, each recorded; what left the block is raised again after that. A suspension of the execution inside
-    the block does nothing.
+    Use it as `async with saga(ctx) as s:`. While all goes well it records nothing of its own, unless it has a
+    deadline or is cancellable. If the block is left by an exception, or by the user's own cancellation, the
+    compensations that were registered are run, last first, each recorded; what left the block is raised again after
+    that. A suspension of the execution inside the block does nothing.
 
     Args:
         ctx: The context of the durable function or of a child.
         name: What the saga is called in history.
-        on_error: After a compensation has failed: `"continue"` with the others, or `"stop"`.
+        on_error: After a compensation has failed: `"continue"` with the others, `"stop"`, or `"park"`: wait for an
+            operator, who has it tried again, skips it or abandons the rollback.
         retry: When a compensation that failed is tried again; by default its failure is final.
         timeout: How long one attempt of a compensation may take.
+        rollback_timeout: How long the whole rollback may take; what is not undone by then is reported as failed.
+        deadline: How long the block may take before it is rolled back. AWS's own execution timeout, and stopping an
+            execution, undo nothing: a saga that must not outlive them needs a deadline well before.
+        cancellable: Whether somebody outside may ask for it to be rolled back (`durable cancel NAME`, or the
+            callback named `cancel` and the saga's name).
 
     Raises:
         InvalidNameError: Not 1 to 256 printable ASCII characters.
-        InvalidDurationError: A negative or infinite timeout.
+        InvalidDurationError: A negative or infinite timeout; a deadline outside of 1 second to 366 days.
         ValueError: An unknown `on_error`.
     """
-    return SagaScope(ctx._frame, name, on_error=on_error, retry=retry, timeout=timeout)
+    if on_error not in {"continue", "stop", "park"}:
+        raise ValueError(f"saga(on_error={on_error!r}): 'continue', 'stop' or 'park'")
+    policy = Policy(
+        on_error=on_error,
+        retry=retry,
+        timeout=None if timeout is None else to_seconds(timeout, "the timeout of a saga's compensations"),
+        rollback_timeout=(
+            None if rollback_timeout is None else to_seconds(rollback_timeout, "the rollback timeout of a saga")
+        ),
+    )
+    frame = ctx._frame
+    shown = None if name is None else check_name(name, "a saga")
+    return SagaScope(frame, shown, policy, Interruptions(frame, shown, deadline=deadline, cancellable=cancellable))
 
 
 def current_saga() -> SagaScope:
@@ -86,186 +108,71 @@ def current_saga() -> SagaScope:
     raise LookupError("current_saga() is for the inside of a saga's block: there is none")
 
 
-class SagaScope:
+class SagaScope(Registration):
     """One saga, as its block sees it.
 
     Attributes:
         result: What the rollback came to; `None` while there was none.
     """
 
-    def __init__(
-        self,
-        frame: Frame,
-        name: str | None,
-        *,
-        on_error: OnError,
-        retry: Retry | None,
-        timeout: float | timedelta | None,
-    ) -> None:
-        if on_error not in {"continue", "stop"}:
-            raise ValueError(f"saga(on_error={on_error!r}): 'continue' or 'stop'")
-        self._frame = frame
-        self._name = None if name is None else check_name(name, "a saga")
-        self._on_error: OnError = on_error
-        self._retry = retry
-        self._timeout = None if timeout is None else to_seconds(timeout, "the timeout of a saga's compensations")
-        self._ledger = Ledger()
+    def __init__(self, frame: Frame, name: str | None, policy: Policy, interruptions: Interruptions) -> None:
+        super().__init__(frame)
+        self._name = name
+        self._policy = policy
+        self._interruptions = interruptions
         self.result: CompensationResult | None = None
         # The next four are set on entry.
-        self._branch: Branch | None = None
         self._rollback: Rollback | None = None
         self._token: Token[EnclosingSaga | None] | None = None
         self._outer: SagaScope | None = None
+        # Where the block's own code runs.
+        self._branch: Branch | None = None
         # The last exception that `refusal` gave.
         self._refused: Exception | None = None
         # Why the saga can only roll back: a rollback was recorded before this invocation, or has run in it.
         self._doom: ErrorObject | None = None
 
     async def __aenter__(self) -> Self:
-        """Reserve the saga's id and become the current saga. Records nothing."""
+        """Reserve the saga's id and become the current saga."""
         if self._rollback is not None:
             raise RuntimeError("a saga scope can be entered once: call saga(ctx) again")
         frame = self._frame
         await frame.invocation.enter(frame, f"saga {self._name!r}" if self._name else "a saga")
-        self._rollback = Rollback(
-            frame,
-            frame.reserve(SAGA),
-            self._name,
-            on_error=self._on_error,
-            retry=self._retry,
-            timeout=self._timeout,
-        )
-        self._branch = frame.branch
+        self._id = frame.reserve(SAGA)
+        self._rollback = Rollback(frame, self._id, self._name, self._policy)
         self._doom = await self._rollback.recorded_reason()
+        await self._interruptions.enter()
+        self._branch = frame.branch
         outer = saga_var.get()
         self._outer = outer if isinstance(outer, SagaScope) else None
         self._token = saga_var.set(self)
         return self
 
-    @overload
-    async def step(
-        self,
-        function: Callable[[*Ts], Awaitable[T]],
-        /,
-        *args: *Ts,
-        compensate: Callable[[T], object] | None = None,
-        compensate_on: Literal["success"] = "success",
-        name: str | None = None,
-        retry: Retry | None = None,
-        timeout: float | timedelta | None = None,
-        semantics: Semantics = "at-least-once",
-    ) -> T: ...
-    @overload
-    async def step(
-        self,
-        function: Callable[[*Ts], Awaitable[T]],
-        /,
-        *args: *Ts,
-        compensate: Callable[[StepOutcome[T]], object],
-        compensate_on: Literal["start"],
-        name: str | None = None,
-        retry: Retry | None = None,
-        timeout: float | timedelta | None = None,
-        semantics: Semantics = "at-least-once",
-    ) -> T: ...
-    @overload
-    async def step(
-        self,
-        function: Callable[[*Ts], T],
-        /,
-        *args: *Ts,
-        compensate: Callable[[T], object] | None = None,
-        compensate_on: Literal["success"] = "success",
-        name: str | None = None,
-        retry: Retry | None = None,
-        timeout: float | timedelta | None = None,
-        semantics: Semantics = "at-least-once",
-    ) -> T: ...
-    @overload
-    async def step(
-        self,
-        function: Callable[[*Ts], T],
-        /,
-        *args: *Ts,
-        compensate: Callable[[StepOutcome[T]], object],
-        compensate_on: Literal["start"],
-        name: str | None = None,
-        retry: Retry | None = None,
-        timeout: float | timedelta | None = None,
-        semantics: Semantics = "at-least-once",
-    ) -> T: ...
-    async def step(  # type: ignore[misc]  # mypy does not follow *Ts into an implementation
-        self,
-        function: Callable[..., Any],
-        /,
-        *args: Any,
-        compensate: Callable[[Any], object] | None = None,
-        compensate_on: Literal["success", "start"] = "success",
-        name: str | None = None,
-        retry: Retry | None = None,
-        timeout: float | timedelta | None = None,
-        semantics: Semantics = "at-least-once",
-    ) -> Any:
-        """Run a step (see `DurableContext.step`) and register how to undo it.
-
-        Records a STEP on the current context. Suspends while it waits for a retry.
-
-        Args:
-            function: A coroutine function, or a plain one, which is run in a worker thread.
-            args: Its positional arguments.
-            compensate: Undoes the step; called with its result, decoded as recorded. It may use durable
-                operations through `current_context()`.
-            compensate_on: `"success"`: there is something to undo once the step has succeeded. `"start"`: as
-                soon as it may have begun; `compensate` is then called with a `StepOutcome`.
-            name: What step and compensation are called in history; by default the function's name.
-            retry: When to try the step again.
-            timeout: How long one attempt of the step may take.
-            semantics: What becomes of an attempt that a crash interrupted.
-
-        Raises:
-            SagaRolledBackError: The saga was rolled back by `rollback()` before.
-            Exception: What the step raises; the same as `DurableContext.step`.
-        """
-        self._check_entered()
-        frame = frame_var.get()
-        verb: StepVerb[Any] = StepVerb(
-            frame,
-            function,
-            args,
-            name=name,
-            retry=retry,
-            timeout=None if timeout is None else to_seconds(timeout, "the timeout of a step"),
-            semantics=semantics,
-        )
-        if compensate is None:
-            return await perform(frame, verb)
-        signature_of(compensate)  # a thing that cannot be called is refused before anything happens
-        if compensate_on == "start":
-            return await self._step_in_doubt(frame, verb, compensate)
-        forward_id = frame.peek()
-        value = await perform(frame, verb)
-        self._register(frame, Entry(forward_id, verb.name, compensate, (value,)))
-        return value
-
-    def compensate(self, function: Callable[[*Ts], object], /, *args: *Ts, name: str | None = None) -> None:
-        """Register by hand something to be done on rollback. Records nothing.
-
-        Args:
-            function: Called as any compensation.
-            args: Its positional arguments. They are not recorded: they must be the same on every replay, as
-                what was read from steps is.
-            name: What the compensation is called in history; by default the function's name.
-
-        Raises:
-            SagaRolledBackError: The saga was rolled back by `rollback()` before.
-            InvalidNameError: Not 1 to 256 printable ASCII characters.
-            FrameMisuseError: Called from another task, or from inside a step.
-        """
-        self._check_entered()
-        frame = frame_var.get()
-        shown = check_name(signature_of(function).name if name is None else name, "a compensation")
-        frame.check(f"compensate({shown!r})")
-        self._register(frame, Entry(frame.reserve("undo"), shown, function, args))
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Leave the block; see the table at the top of this file."""
+        if self._token is not None:
+            saga_var.reset(self._token)
+        left_by = error
+        try:
+            error = await self._interruptions.leave(kind, error, traceback) or error
+        except anyio.get_cancelled_exc_class() as cancellation:
+            error = cancellation
+        if self._frame.invocation.ending is None:
+            try:
+                await self._settle(error)
+            except Exception as outcome:
+                await self._clean_up(outcome)
+                if outcome is not left_by:
+                    raise
+            except anyio.get_cancelled_exc_class():
+                await self._clean_up(SagaCancelledError())
+                raise
+            else:
+                await self._clean_up(None if error is None else SagaCancelledError())
+        if error is not None and error is not left_by:
+            raise error
 
     async def rollback(self, reason: str | Exception) -> CompensationResult:
         """Undo now all that was registered. The block then goes on, but the saga does not.
@@ -278,22 +185,76 @@ class SagaScope:
         Raises:
             CompensationError: Something could not be undone; its `result` says what.
             SagaRolledBackError: It was rolled back before.
+            FrameMisuseError: Called from another task, from inside a step, or while tasks run inside the saga.
         """
-        self._check_entered()
-        error = reason if isinstance(reason, Exception) else SagaRolledBackError(reason)
-        self._frame.check("rollback()")
+        error = self._check_rollback(reason, "rollback()")
         result = await self._roll_back(encode_error(error))
-        if not result.all_succeeded:
+        if not result.is_settled:
             raise error_of(self._shown, result) from error
         return result
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Leave the block; see the table at the top of this file."""
-        if self._token is not None:
-            saga_var.reset(self._token)
-        if self._frame.invocation.ending is not None or self.result is not None:
+    async def rollback_to(self, savepoint: Savepoint, reason: str | Exception) -> CompensationResult:
+        """Undo what was registered after a savepoint, and go on from there.
+
+        Records the rollback, as one of its own. May suspend, if a compensation does.
+
+        Args:
+            savepoint: Made by this saga's `savepoint()`, with no pivot since, and not undone itself.
+            reason: Why, for the record.
+
+        Raises:
+            ValueError: The savepoint is another saga's, or is gone.
+            CompensationError: Something could not be undone; its `result` says what. It will not be tried again.
+            SagaRolledBackError: The saga was rolled back by `rollback()` before.
+            FrameMisuseError: Called from another task, from inside a step, or while tasks run inside the saga.
+        """
+        error = self._check_rollback(reason, "rollback_to()")
+        if savepoint.saga_id != self._id:
+            raise ValueError("rollback_to() was given a savepoint of another saga")
+        if savepoint.pivots != self._pivots or savepoint.registered > len(self._ledger):
+            raise ValueError(
+                "rollback_to() was given a savepoint that is gone: a pivot was passed, or it was undone"
+            )
+        frame = self._frame
+        name = f"{self._name or 'saga'} to savepoint"
+        rollback = Rollback(frame, frame.reserve(SAGA), name, self._policy)
+        await rollback.recorded_reason()  # checks what is recorded
+        entries = self._ledger.in_order_of_undoing(savepoint.registered)
+        async with self._undoing():
+            result = result_of(await rollback.run(encode_error(error), entries))
+        self._ledger.drop({entry.forward_id for entry in entries})
+        if not result.is_settled:
+            raise error_of(self._shown, result) from error
+        return result
+
+    # --- For the engine --------------------------------------------------------------------------------------
+
+    def doomed(self) -> SagaScope | None:
+        """The innermost saga, this one or one around it, whose rollback has begun."""
+        scope: SagaScope | None = self
+        # One that was rolled back by hand, and whose block goes on, refuses only its own steps.
+        while scope is not None and (scope._doom is None or scope.result is not None):
+            scope = scope._outer
+        return scope
+
+    def refusal(self) -> Exception:
+        """What made it roll back."""
+        self._refused = decode_error(self._doom)
+        return self._refused
+
+    def raises_in(self, branch: Branch) -> bool:
+        """Whether the block's own code failed, here; not a branch inside of it, and not by being cancelled."""
+        if branch is not self._branch:
+            return False
+        return branch.stopped is None or not isinstance(decode_error(self._doom), SagaCancelledError)
+
+    # --- Leaving ---------------------------------------------------------------------------------------------
+
+    async def _settle(self, error: BaseException | None) -> None:
+        """Do what follows from how the block was left; raises what is to come out of it, if not `error` itself."""
+        if self.result is not None:  # rolled back by hand
+            if isinstance(error, Exception):
+                raise error
             return
         if error is None and self._doom is None:
             if self._outer is not None:
@@ -302,112 +263,112 @@ class SagaScope:
             await self._fail(error)
         elif isinstance(error, anyio.get_cancelled_exc_class()):
             result = await self._roll_back(self._doom or encode_error(SagaCancelledError()))
-            if not result.all_succeeded:
+            if not result.is_settled:
                 raise error_of(self._shown, result) from error
-
-    def refusal(self, inside: Branch | None = None) -> Exception | None:
-        """Why nothing new may run in this block; `None` while the saga, and those around it, go forward."""
-        if inside is not None and not self._is_inside(inside):
-            return None
-        # Rolled back by hand, and the block goes on: only the saga's own steps are refused.
-        if self._doom is not None and self.result is None:
-            self._refused = decode_error(self._doom)
-            return self._refused
-        return self._outer.refusal(inside) if self._outer is not None else None
-
-    def _is_inside(self, branch: Branch) -> bool:
-        current = self._branch
-        while current is not None and current is not branch:
-            current = current.parent
-        return current is branch
 
     async def _fail(self, error: Exception | None) -> None:
         """Roll back because of an exception, or because it is recorded that this saga did."""
         result = await self._roll_back(self._doom or encode_error(error or SagaCancelledError()))
         reason = error if error is not None else decode_error(self._doom)
-        if not result.all_succeeded:
+        if not result.is_settled:
             raise error_of(self._shown, result) from reason
-        if isinstance(reason, SagaCancelledError):
+        if type(reason) is SagaCancelledError and not self._interruptions.was_requested:
             # The way on is the one that the first run took.
             if self._frame.branch.stopped is not None:
                 await self._frame.branch.halt()
             elif anyio.current_effective_deadline() < float("inf"):
                 await anyio.sleep_forever()  # it was a time limit, which is running again around this block
         reason.add_note(note_of(self._shown, result))
-        if error is None:
-            raise reason
+        raise reason
 
     async def _roll_back(self, reason: ErrorObject) -> CompensationResult:
-        if self.result is not None:
-            raise SagaRolledBackError("it cannot be rolled back a second time")
         rollback = self._rollback
         assert rollback is not None  # noqa: S101 - set on entry, and checked by whoever comes from outside
+        async with self._undoing():
+            self.result = result_of(await rollback.run(reason, self._ledger.in_order_of_undoing()))
+        self._ledger.clear()
+        return self.result
+
+    @asynccontextmanager
+    async def _undoing(self) -> AsyncGenerator[None]:
+        """Around what undoes or cleans up: no part of the block, so its steps register nowhere and are not refused.
+
+        The user's cancellation waits; the invocation's end does not.
+        """
         invocation = self._frame.invocation
-        # Compensations are no part of the block: their steps register nowhere, and nothing refuses them.
         token = saga_var.set(None)
         shield = invocation.rollback_shield()
         try:
             with shield:
-                self.result = result_of(await rollback.run(reason, self._ledger))
+                yield
         finally:
             invocation.release_shield(shield)
             saga_var.reset(token)
-        if self.result is None:
-            await invocation.leave(f"the rollback of {self._shown}")
-        return self.result
 
-    async def _step_in_doubt(self, frame: Frame, verb: StepVerb[Any], compensate: Callable[[Any], object]) -> Any:
-        entry = Entry(frame.peek(), verb.name, compensate, ())
-        position = frame.position
-        outcome: StepOutcome[Any] | None = None
-        try:
-            value = await perform(frame, verb)
-            outcome = StepOutcome(status="succeeded", value=value)
-        except Exception as error:
-            if self._was_refused(error):
-                # The rollback has begun before: there is something to undo if the step had begun by then.
-                if entry.forward_id in frame.invocation.history:
-                    outcome = StepOutcome(status="in doubt")
-            elif frame.position > position:
-                unknown = isinstance(error, StepInterruptedError)
-                outcome = StepOutcome(status="in doubt" if unknown else "failed", error=error)
-            raise
-        except BaseException:
-            if frame.position > position:
-                outcome = StepOutcome(status="in doubt")
-            raise
-        finally:
-            if outcome is not None:
-                entry.args = (outcome,)
-                self._register(frame, entry)
-        return value
+    async def _clean_up(self, outcome: Exception | None) -> None:
+        """Run the cleanups. What they raise is raised if all else went well, and noted on `outcome` otherwise."""
+        if self._frame.invocation.ending is not None:
+            return
+        errors: list[Exception] = []
+        cleanups, self._cleanups = sorted(self._cleanups, key=lambda entry: entry.path, reverse=True), []
+        if not cleanups:
+            return
+        async with self._undoing():
+            for entry in cleanups:
+                try:
+                    await self._run_cleanup(entry)
+                except Exception as error:  # noqa: BLE001 - told below; the others have to be run
+                    errors.append(error)
+        if self._frame.invocation.ending is not None:
+            await self._frame.invocation.leave(f"the cleanup of {self._shown}")
+        if errors and outcome is None:
+            raise CleanupError(f"cleaning up after {self._shown} failed", errors)
+        for failure in errors:
+            assert outcome is not None  # noqa: S101 - see above
+            outcome.add_note(f"cleaning up after {self._shown} failed: {type(failure).__name__}: {failure}")
 
-    def _was_refused(self, error: Exception) -> bool:
-        return error is self._refused or (self._outer is not None and self._outer._was_refused(error))
-
-    def _register(self, frame: Frame, entry: Entry) -> None:
-        self._ledger.entries.append(entry)
-        _mark(frame, self._frame)
+    async def _run_cleanup(self, entry: Entry) -> None:
+        verb = CompensationVerb(
+            entry,
+            parent_id=self._frame.context_id,
+            sub_type=SubType.CLEANUP,
+            key_id=entry.forward_id,
+            retry=self._policy.retry,
+            timeout=self._policy.timeout,
+        )
+        await perform(self._frame, verb, entry.forward_id)
 
     def _take_over(self, inner: Ledger, frame: Frame) -> None:
         if len(inner):
             inner.hand_over(self._ledger)
             _mark(frame, self._frame)
 
-    def _check_entered(self) -> None:
+    # --- Checks ----------------------------------------------------------------------------------------------
+
+    def _check_rollback(self, reason: str | Exception, what: str) -> Exception:
+        """What a rollback by hand is called for; refuses one that cannot be.
+
+        Raises:
+            SagaRolledBackError, FrameMisuseError, RuntimeError: See `rollback`.
+        """
+        self._check_goes_on()
+        self._frame.check(what)
+        if self._frame.branch.runs_others(self._branch):
+            raise FrameMisuseError(
+                f"{what} was called while tasks run inside {self._shown}: what they do could not be undone. "
+                "Leave the task group first."
+            )
+        return reason if isinstance(reason, Exception) else SagaRolledBackError(reason)
+
+    def _check_goes_on(self) -> None:
         if self._rollback is None:
             raise RuntimeError("a saga is used inside its block: async with saga(ctx) as s")
         if self.result is not None:
             raise SagaRolledBackError("it goes no further; use the context for what is to come after")
 
+    def _was_refused(self, error: BaseException) -> bool:
+        return error is self._refused or (self._outer is not None and self._outer._was_refused(error))
+
     @property
     def _shown(self) -> str:
         return "the saga" if self._name is None else f"saga {self._name!r}"
-
-
-def _mark(frame: Frame, end: Frame) -> None:
-    """Mark the frames from the one that registered up to the saga's own, which is not one of them."""
-    current: Frame | None = frame
-    while current is not None and current is not end:
-        current.registers = True
-        current = current.parent

@@ -87,3 +87,4 @@ class SubType:
     WAIT_FOR_CALLBACK = "WaitForCallback"
     SAGA = "Saga"
     COMPENSATION = "Compensation"
+    CLEANUP = "Cleanup"

@@ -104,6 +104,9 @@ async def _all_blocked() -> None:
     await _all_asyncio_tasks_blocked()
 
 
+_QUIET_TURNS = 5
+"""Turns of the event loop without a task that can run: what is about to wake one, a callback, has its turn too."""
+
 # Tasks that are looking out themselves: they never block, and wait for nothing else than this.
 _looking_out: weakref.WeakSet[Any] = weakref.WeakSet()
 
@@ -113,11 +116,12 @@ async def _all_asyncio_tasks_blocked() -> None:
 
     current = asyncio.current_task()
     _looking_out.add(current)
+    quiet = 0
     try:
-        while True:
+        while quiet < _QUIET_TURNS:
             await asyncio.sleep(0)
-            if all(task in _looking_out or _is_blocked(task) for task in asyncio.all_tasks()):
-                return
+            blocked = all(task in _looking_out or _is_blocked(task) for task in asyncio.all_tasks())
+            quiet = quiet + 1 if blocked else 0
     finally:
         _looking_out.discard(current)
 

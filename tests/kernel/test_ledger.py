@@ -19,28 +19,43 @@ from durable._wire import ErrorObject
 REASON = ErrorObject(error_type="ValueError", error_message="no", error_data="{}")
 
 
-def entry(name: str) -> Entry:
-    return Entry(f"id-{name}", name, print, ())
+def entry(name: str, *path: int) -> Entry:
+    return Entry(forward_id=f"id-{name}", name=name, undo=print, path=path)
 
 
 def names(ledger: Ledger) -> list[str]:
     return [one.name for one in ledger.in_order_of_undoing()]
 
 
-def test_undone_in_reverse_of_registration():
-    """Last registered first."""
+def ledger_of(*entries: Entry) -> Ledger:
     ledger = Ledger()
-    ledger.entries.extend(map(entry, "abc"))
-    assert names(ledger) == ["c", "b", "a"]
+    for one in entries:
+        ledger.add(one)
+    return ledger
+
+
+def test_undone_in_reverse_of_position_and_not_of_registration():
+    """What branches registered side by side is undone branch by branch, whenever it came in."""
+    ledger = ledger_of(
+        entry("b2", 2, 1, 1), entry("a1", 1), entry("c", 3), entry("b1", 2, 0, 7), entry("b3", 2, 1, 2)
+    )
+    assert names(ledger) == ["c", "b3", "b2", "b1", "a1"]
+
+
+def test_only_what_came_after_a_savepoint():
+    """A savepoint is how many there were; what is undone is dropped."""
+    ledger = ledger_of(entry("a", 1), entry("c", 3), entry("b", 2))
+    later = ledger.in_order_of_undoing(1)
+    assert [one.name for one in later] == ["c", "b"]
+    ledger.drop({one.forward_id for one in later})
+    assert names(ledger) == ["a"]
 
 
 def test_an_inner_saga_hands_over_as_one_unit():
     """The inner one's entries stay together, between what came before and after."""
-    outer, inner = Ledger(), Ledger()
-    outer.entries.append(entry("a"))
-    inner.entries.extend(map(entry, "bc"))
+    outer, inner = ledger_of(entry("a", 1)), ledger_of(entry("b", 2), entry("c", 3))
     inner.hand_over(outer)
-    outer.entries.append(entry("d"))
+    outer.add(entry("d", 4))
     assert names(outer) == ["d", "c", "b", "a"]
     assert len(inner) == 0
 

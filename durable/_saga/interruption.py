@@ -1,0 +1,86 @@
+"""What may interrupt a saga's block from outside: its deadline, and a request to cancel it.
+
+Each is an operation that ends by itself, or by somebody's doing, and stops the block (see `_operations/limit.py`):
+a timer, and a callback. So both work on AWS, where stopping an execution, or its time limit, undoes nothing.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from types import TracebackType
+from typing import Final
+
+import msgspec
+
+from .._engine.frame import Frame
+from .._operations.callback import CreationVerb
+from .._operations.limit import Limit
+from .._operations.time_limit import TimerVerb
+from .._wire.limits import MAX_NAME_LENGTH
+from ..exceptions import SagaCancelledError, SagaDeadlineError
+
+CANCEL: Final = "cancel"
+DEADLINE: Final = "deadline"
+"""What the operations are called, followed by the saga's name."""
+
+
+class Interruptions:
+    """The deadline of one saga, and its openness to requests; either may be absent."""
+
+    def __init__(
+        self, frame: Frame, name: str | None, *, deadline: float | timedelta | None, cancellable: bool
+    ) -> None:
+        self.was_requested = False
+        self._frame = frame
+        self._deadline: Limit | None = None
+        self._request: Limit | None = None
+        self._seconds = 0
+        if deadline is not None:
+            shown = _name(DEADLINE, name)
+            timer = TimerVerb(frame, deadline, name=shown)
+            self._seconds = timer.seconds
+            self._deadline = Limit(frame, timer, name=shown)
+        if cancellable:
+            shown = _name(CANCEL, name)
+            callback = CreationVerb(frame, name=shown, timeout=None, heartbeat_timeout=None)
+            self._request = Limit(frame, callback, name=shown)
+
+    async def enter(self) -> None:
+        """Begin: records the timer and the callback."""
+        if self._deadline is not None:
+            await self._deadline.enter()
+        if self._request is not None:
+            try:
+                await self._request.enter()
+            except BaseException as error:
+                if self._deadline is not None and await self._deadline.leave(
+                    type(error), error, error.__traceback__
+                ):
+                    raise SagaDeadlineError(self._seconds) from None
+                raise
+
+    async def leave(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> Exception | None:
+        """End: records how. Returns what interrupted the block, if something did."""
+        interruption: Exception | None = None
+        if self._request is not None and await self._request.leave(kind, error, traceback):
+            self.was_requested = True
+            interruption = SagaCancelledError(self._reason())
+            kind, error, traceback = None, None, None
+        if self._deadline is not None and await self._deadline.leave(kind, error, traceback):
+            interruption = SagaDeadlineError(self._seconds)
+        return interruption
+
+    def _reason(self) -> str:
+        trigger = self._request.trigger if self._request is not None else None
+        sent = trigger.result if trigger is not None else None
+        try:
+            reason = msgspec.json.decode(sent or "", type=str | None)
+        except msgspec.DecodeError:
+            reason = sent  # not JSON: taken as it came
+        return f"its cancellation was requested{f': {reason}' if reason else ''}"
+
+
+def _name(what: str, saga: str | None) -> str:
+    return what if saga is None else f"{what} {saga}"[:MAX_NAME_LENGTH]
