@@ -57,6 +57,7 @@ from .exceptions import StepTimeoutError as StepTimeoutError
 from .exceptions import StoreError as StoreError
 from .exceptions import SuspendedError as SuspendedError
 from .exceptions import TimeLimitError as TimeLimitError
+from .exceptions import UnawaitedOperationError as UnawaitedOperationError
 from .function import DurableFunction as DurableFunction
 from .function import durable_execution as durable_execution
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, overload
 
@@ -12,6 +12,7 @@ from ._engine.perform import perform
 from ._kernel.completion import FIRST_COMPLETED, BatchResult, Completion, Winner, winner_of
 from ._kernel.decide import Semantics
 from ._kernel.durations import to_seconds
+from ._kernel.history import describe
 from ._kernel.retry import Retry
 from ._kernel.signatures import signature_of
 from ._operations.callback import Callback, create_callback, wait_for_callback
@@ -72,7 +73,7 @@ class DurableContext:
         return self._logger
 
     @overload
-    async def step(
+    def step(
         self,
         function: Callable[[*Ts], Awaitable[T]],
         /,
@@ -81,9 +82,9 @@ class DurableContext:
         retry: Retry | None = None,
         timeout: float | timedelta | None = None,
         semantics: Semantics = "at-least-once",
-    ) -> T: ...
+    ) -> Coroutine[Any, Any, T]: ...
     @overload
-    async def step(
+    def step(
         self,
         function: Callable[[*Ts], T],
         /,
@@ -92,8 +93,8 @@ class DurableContext:
         retry: Retry | None = None,
         timeout: float | timedelta | None = None,
         semantics: Semantics = "at-least-once",
-    ) -> T: ...
-    async def step(  # type: ignore[misc]  # mypy does not follow *Ts into an implementation
+    ) -> Coroutine[Any, Any, T]: ...
+    def step(  # type: ignore[misc]  # mypy does not follow *Ts into an implementation
         self,
         function: Callable[..., Any],
         /,
@@ -102,7 +103,7 @@ class DurableContext:
         retry: Retry | None = None,
         timeout: float | timedelta | None = None,
         semantics: Semantics = "at-least-once",
-    ) -> Any:
+    ) -> Coroutine[Any, Any, Any]:
         """Run a function once and record what it returns.
 
         Records a STEP. Suspends while it waits for a retry. The value returned is the recorded one, decoded by
@@ -135,9 +136,9 @@ class DurableContext:
             timeout=None if timeout is None else to_seconds(timeout, "the timeout of a step"),
             semantics=semantics,
         )
-        return await perform(self._frame, verb)
+        return self._frame.called(verb.identity, perform(self._frame, verb))
 
-    async def wait(self, duration: float | timedelta, *, name: str | None = None) -> None:
+    def wait(self, duration: float | timedelta, *, name: str | None = None) -> Coroutine[Any, Any, None]:
         """Wait, durably: nothing runs meanwhile.
 
         Records a WAIT. Suspends.
@@ -151,43 +152,44 @@ class DurableContext:
             InvalidNameError: Not 1 to 256 printable ASCII characters.
             FrameMisuseError: Called from another task, or from inside a step.
         """
-        await perform(self._frame, WaitVerb(self._frame, duration, name=name))
+        verb = WaitVerb(self._frame, duration, name=name)
+        return self._frame.called(verb.identity, perform(self._frame, verb))
 
     @overload
-    async def create_callback(
+    def create_callback(
         self,
         result_type: None = None,
         *,
         name: str | None = None,
         timeout: float | timedelta | None = None,
         heartbeat_timeout: float | timedelta | None = None,
-    ) -> Callback[str | None]: ...
+    ) -> Coroutine[Any, Any, Callback[str | None]]: ...
     @overload
-    async def create_callback(
+    def create_callback(
         self,
         result_type: type[T],
         *,
         name: str | None = None,
         timeout: float | timedelta | None = None,
         heartbeat_timeout: float | timedelta | None = None,
-    ) -> Callback[T]: ...
+    ) -> Coroutine[Any, Any, Callback[T]]: ...
     @overload
-    async def create_callback(
+    def create_callback(
         self,
         result_type: Any,
         *,
         name: str | None = None,
         timeout: float | timedelta | None = None,
         heartbeat_timeout: float | timedelta | None = None,
-    ) -> Callback[Any]: ...
-    async def create_callback(
+    ) -> Coroutine[Any, Any, Callback[Any]]: ...
+    def create_callback(
         self,
         result_type: Any = None,
         *,
         name: str | None = None,
         timeout: float | timedelta | None = None,
         heartbeat_timeout: float | timedelta | None = None,
-    ) -> Callback[Any]:
+    ) -> Coroutine[Any, Any, Callback[Any]]:
         """Create a callback: an id for somebody outside, who is waited for with `await callback.result()`.
 
         Records a CALLBACK, and returns when the service has given it an id. Does not suspend, and does not fail by
@@ -206,12 +208,13 @@ class DurableContext:
             InvalidNameError: Not 1 to 256 printable ASCII characters.
             FrameMisuseError: Called from another task, or from inside a step.
         """
-        return await create_callback(
+        coroutine = create_callback(
             self._frame, result_type, name=name, timeout=timeout, heartbeat_timeout=heartbeat_timeout
         )
+        return self._frame.called(describe(SubType.CALLBACK, name), coroutine)
 
     @overload
-    async def wait_for_callback(
+    def wait_for_callback(
         self,
         submitter: Callable[[str], object],
         result_type: None = None,
@@ -220,9 +223,9 @@ class DurableContext:
         timeout: float | timedelta | None = None,
         heartbeat_timeout: float | timedelta | None = None,
         retry: Retry | None = None,
-    ) -> str | None: ...
+    ) -> Coroutine[Any, Any, str | None]: ...
     @overload
-    async def wait_for_callback(
+    def wait_for_callback(
         self,
         submitter: Callable[[str], object],
         result_type: type[T],
@@ -231,9 +234,9 @@ class DurableContext:
         timeout: float | timedelta | None = None,
         heartbeat_timeout: float | timedelta | None = None,
         retry: Retry | None = None,
-    ) -> T: ...
+    ) -> Coroutine[Any, Any, T]: ...
     @overload
-    async def wait_for_callback(
+    def wait_for_callback(
         self,
         submitter: Callable[[str], object],
         result_type: Any,
@@ -242,8 +245,8 @@ class DurableContext:
         timeout: float | timedelta | None = None,
         heartbeat_timeout: float | timedelta | None = None,
         retry: Retry | None = None,
-    ) -> Any: ...
-    async def wait_for_callback(
+    ) -> Coroutine[Any, Any, Any]: ...
+    def wait_for_callback(
         self,
         submitter: Callable[[str], object],
         result_type: Any = None,
@@ -252,7 +255,7 @@ class DurableContext:
         timeout: float | timedelta | None = None,
         heartbeat_timeout: float | timedelta | None = None,
         retry: Retry | None = None,
-    ) -> Any:
+    ) -> Coroutine[Any, Any, Any]:
         """Create a callback, hand its id to somebody outside, and wait for what he sends.
 
         Records a CONTEXT with a CALLBACK and a STEP in it. Suspends until the callback is completed, and while it
@@ -277,7 +280,8 @@ class DurableContext:
             FrameMisuseError: Called from another task, or from inside a step.
             Exception: What the submitter raised, as its own type.
         """
-        return await wait_for_callback(
+        shown = signature_of(submitter).name if name is None else name
+        coroutine = wait_for_callback(
             self._frame,
             submitter,
             result_type,
@@ -286,18 +290,19 @@ class DurableContext:
             heartbeat_timeout=heartbeat_timeout,
             retry=retry,
         )
+        return self._frame.called(describe(SubType.WAIT_FOR_CALLBACK, shown), coroutine)
 
     @overload
-    async def invoke(
+    def invoke(
         self,
         function: Invocable[InputT, T],
         payload: InputT,
         *,
         name: str | None = None,
         tenant_id: str | None = None,
-    ) -> T: ...
+    ) -> Coroutine[Any, Any, T]: ...
     @overload
-    async def invoke(
+    def invoke(
         self,
         function: str,
         payload: Any = None,
@@ -305,9 +310,9 @@ class DurableContext:
         result_type: type[T],
         name: str | None = None,
         tenant_id: str | None = None,
-    ) -> T: ...
+    ) -> Coroutine[Any, Any, T]: ...
     @overload
-    async def invoke(
+    def invoke(
         self,
         function: str,
         payload: Any = None,
@@ -315,8 +320,8 @@ class DurableContext:
         result_type: Any = Any,
         name: str | None = None,
         tenant_id: str | None = None,
-    ) -> Any: ...
-    async def invoke(
+    ) -> Coroutine[Any, Any, Any]: ...
+    def invoke(
         self,
         function: str | Invocable[Any, Any],
         payload: Any = None,
@@ -324,7 +329,7 @@ class DurableContext:
         result_type: Any = Any,
         name: str | None = None,
         tenant_id: str | None = None,
-    ) -> Any:
+    ) -> Coroutine[Any, Any, Any]:
         """Call another function, durably: once, and nothing runs here until it has ended.
 
         Records a CHAINED_INVOKE. Suspends until the callee has ended, which may itself be a durable function and
@@ -350,10 +355,10 @@ class DurableContext:
         verb: InvokeVerb[Any] = InvokeVerb(
             self._frame, function, payload, result_type=result_type, name=name, tenant_id=tenant_id
         )
-        return await perform(self._frame, verb)
+        return self._frame.called(verb.identity, perform(self._frame, verb))
 
     @overload
-    async def wait_for_condition(
+    def wait_for_condition(
         self,
         check: Callable[[T], Awaitable[T]],
         state: T,
@@ -363,9 +368,9 @@ class DurableContext:
         max_attempts: int = DEFAULT_ATTEMPTS,
         timeout: float | timedelta | None = None,
         name: str | None = None,
-    ) -> T: ...
+    ) -> Coroutine[Any, Any, T]: ...
     @overload
-    async def wait_for_condition(
+    def wait_for_condition(
         self,
         check: Callable[[T], T],
         state: T,
@@ -375,8 +380,8 @@ class DurableContext:
         max_attempts: int = DEFAULT_ATTEMPTS,
         timeout: float | timedelta | None = None,
         name: str | None = None,
-    ) -> T: ...
-    async def wait_for_condition(
+    ) -> Coroutine[Any, Any, T]: ...
+    def wait_for_condition(
         self,
         check: Callable[[Any], Any],
         state: Any,
@@ -386,7 +391,7 @@ class DurableContext:
         max_attempts: int = DEFAULT_ATTEMPTS,
         timeout: float | timedelta | None = None,
         name: str | None = None,
-    ) -> Any:
+    ) -> Coroutine[Any, Any, Any]:
         """Check something again and again until it is as it should be; nothing runs in between.
 
         Records a STEP. Suspends between two checks. The state goes from one check to the next, recorded: each gets
@@ -427,15 +432,15 @@ class DurableContext:
             timeout=timeout,
             name=name,
         )
-        return await perform(self._frame, verb)
+        return self._frame.called(verb.identity, perform(self._frame, verb))
 
-    async def child(
+    def child(
         self,
         function: Callable[[DurableContext, *Ts], Awaitable[T]],
         /,
         *args: *Ts,
         name: str | None = None,
-    ) -> T:
+    ) -> Coroutine[Any, Any, T]:
         """Run a subflow in a child context, with its own namespace of operations.
 
         Records a CONTEXT. Suspends when its body does. Once it has ended, a replay takes its result from its
@@ -460,7 +465,7 @@ class DurableContext:
         verb: ChildVerb[T] = ChildVerb(
             self._frame, body, signature.result, name=signature.name if name is None else name
         )
-        return await perform(self._frame, verb)
+        return self._frame.called(verb.identity, perform(self._frame, verb))
 
     def task_group(self) -> DurableTaskGroup:
         """A task group whose tasks are child contexts: `async with ctx.task_group() as tg`.
@@ -471,7 +476,7 @@ class DurableContext:
         """
         return DurableTaskGroup(self._frame)
 
-    async def parallel(
+    def parallel(
         self,
         branches: Sequence[Callable[[DurableContext], Awaitable[T]]]
         | Mapping[str, Callable[[DurableContext], Awaitable[T]]],
@@ -481,7 +486,7 @@ class DurableContext:
         max_concurrency: int | None = None,
         completion: Completion | None = None,
         nesting: Nesting = "nested",
-    ) -> BatchResult[T]:
+    ) -> Coroutine[Any, Any, BatchResult[T]]:
         """Run branches side by side, and tell what became of each.
 
         Records a CONTEXT, and one a branch if nested. Suspends when no branch can go on. A branch that fails does
@@ -516,13 +521,13 @@ class DurableContext:
             completion=completion or Completion(),
             nesting=nesting,
         )
-        return await perform(self._frame, verb)
+        return self._frame.called(verb.identity, perform(self._frame, verb))
 
-    async def race(
+    def race(
         self,
         *branches: Callable[[DurableContext], Awaitable[T]],
         name: str = "race",
-    ) -> Winner[T]:
+    ) -> Coroutine[Any, Any, Winner[T]]:
         """Run branches side by side until the first has ended, and cancel the others.
 
         Records a CONTEXT, and one a branch. Suspends when no branch can go on. Which one was first is recorded.
@@ -544,9 +549,13 @@ class DurableContext:
             raise ValueError("a race has at least one branch")
         named = [(f"parallel-branch-{index}", branch) for index, branch in enumerate(branches)]
         verb = self._fan_out(named, name=name, max_concurrency=None, completion=FIRST_COMPLETED, nesting="nested")
-        return winner_of(await perform(self._frame, verb))
 
-    async def map(
+        async def first() -> Winner[T]:
+            return winner_of(await perform(self._frame, verb))
+
+        return self._frame.called(verb.identity, first())
+
+    def map(
         self,
         function: Callable[[DurableContext, ItemT], Awaitable[T]],
         items: Iterable[ItemT],
@@ -557,7 +566,7 @@ class DurableContext:
         max_concurrency: int | None = None,
         completion: Completion | None = None,
         nesting: Nesting = "nested",
-    ) -> BatchResult[T]:
+    ) -> Coroutine[Any, Any, BatchResult[T]]:
         """Run a function over items, side by side, and tell what became of each.
 
         Records a CONTEXT, and one an item if nested. Suspends when no item can go on. An item that fails does not
@@ -603,7 +612,7 @@ class DurableContext:
             max_concurrency=max_concurrency,
             nesting=nesting,
         )
-        return await perform(self._frame, verb)
+        return self._frame.called(verb.identity, perform(self._frame, verb))
 
     def move_on_after(self, duration: float | timedelta, *, name: str = "move_on_after") -> TimeLimit:
         """A durable time limit: `async with ctx.move_on_after(60) as limit`. Afterwards `limit.expired` tells.

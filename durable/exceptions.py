@@ -56,6 +56,26 @@ class FrameMisuseError(DurableError, RuntimeError):
     """A durable operation was called where its position would depend on scheduling."""
 
 
+class UnawaitedOperationError(FrameMisuseError):
+    """A durable operation was called without `await`. It has not run, and nothing of it was recorded.
+
+    Raised by what the code does next in the same context, or where its code ends.
+
+    Attributes:
+        operation: What was called.
+        where: The place in the user's code where it was called.
+    """
+
+    def __init__(self, operation: str, where: str, then: str) -> None:
+        super().__init__(
+            f"{operation} was called without `await` at {where}, and has not run when {then} came. Await it there. "
+            "One context does one thing after another: for what may run at once there are ctx.parallel(), "
+            "ctx.map() and ctx.task_group()."
+        )
+        self.operation = operation
+        self.where = where
+
+
 class SuspendedError(DurableError, RuntimeError):
     """A durable operation was called, under a shield, while the invocation is ending.
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Final, NamedTuple
+import warnings
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from .._kernel.errors import PACKAGE
 from .._kernel.ids import operation_id, reserved_id
-from ..exceptions import FrameMisuseError
+from ..exceptions import FrameMisuseError, UnawaitedOperationError
+from .unawaited import Called, error_of, has_begun
 
 if TYPE_CHECKING:
     from .._wire import Operation
     from .branch import Branch
     from .invocation import Invocation
+
+T = TypeVar("T")
 
 SAGA: Final = "saga"
 """The kind of id that a saga reserves."""
@@ -53,6 +58,7 @@ class Frame:
         "_around",
         "_base",
         "_blocks",
+        "_called",
         "_end_is_recorded",
         "_is_slot",
         "_next_id",
@@ -104,6 +110,8 @@ class Frame:
         self._around: list[_Namespace] = []
         # The id of the next position when somebody has asked for it already, else None.
         self._next_id: str | None = None
+        # The operation that was called last, until it begins or is found not to have.
+        self._called: Called | None = None
 
     @classmethod
     def of_branch(cls, owner: Frame, branch: Branch, path: tuple[int, ...]) -> Frame:
@@ -215,12 +223,56 @@ class Frame:
         history = self.invocation.history
         return any(operation_id(outer.prefix, outer.position + 1) in history for outer in self._around)
 
+    def called(self, what: object, coroutine: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+        """Note that an operation was called: its coroutine is to be awaited before anything else happens here.
+
+        Args:
+            what: The operation, for people.
+            coroutine: What the user gets.
+
+        Raises:
+            UnawaitedOperationError: What was called before was not awaited.
+        """
+        if self._called is not None:
+            error = self.unawaited(what)
+            if error is not None:
+                coroutine.close()
+                raise error
+        caller = sys._getframe(1)
+        while caller.f_code.co_filename.startswith(PACKAGE) and caller.f_back is not None:
+            caller = caller.f_back
+        # Not the caller's frame itself: it would keep alive what the user's code has let go of.
+        self._called = (coroutine, what, caller.f_code, caller.f_lasti)
+        return coroutine
+
+    def unawaited(self, then: object) -> UnawaitedOperationError | None:
+        """The error to raise if what was called last has not begun; it is told once.
+
+        Args:
+            then: What comes now.
+        """
+        called, self._called = self._called, None
+        if called is None or has_begun(called):
+            return None
+        error = error_of(called, then)
+        with warnings.catch_warnings():
+            # If nobody else holds its coroutine, Python says the same now, and names a function of ours.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            del called
+        return error
+
     def check(self, what: object) -> None:
         """Refuse an operation whose position would depend on scheduling.
 
         Raises:
             FrameMisuseError: Called from another task, or from inside an operation's body.
+            UnawaitedOperationError: What was called before was not awaited.
         """
+        if self._called is not None:
+            if self._called[0].cr_running:  # as a rule: it is what begins now
+                self._called = None
+            elif (error := self.unawaited(what)) is not None:
+                raise error
         if self._task is not self.invocation.current_task():
             raise FrameMisuseError(
                 f"{what} was called from another task than the one its context belongs to, at {user_location()}: "

@@ -7,7 +7,7 @@ ended by now; the one that awaits it takes no position, as it records nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Any, Final, Generic, TypeVar
 
@@ -77,7 +77,7 @@ class Callback(Generic[T]):
         self.id = verb.callback_id
         self.name = verb.name
 
-    async def result(self) -> T:
+    def result(self) -> Coroutine[Any, Any, T]:
         """Wait for what the outside world sends.
 
         Records nothing; takes no position. Suspends until the callback is completed. It may be awaited more than
@@ -97,7 +97,8 @@ class Callback(Generic[T]):
                 f"the result of {self._verb.label} was awaited outside of the invocation that it belongs to, at "
                 f"{user_location()}: a handle cannot be kept, what is recorded gives a new one to each invocation."
             )
-        return await perform(frame, self._verb, self._verb.operation_id)
+        coroutine = perform(frame, self._verb, self._verb.operation_id)
+        return frame.called(f"the result of {self._verb.label}", coroutine)
 
     def __repr__(self) -> str:
         return f"<Callback {self.name!r} id={self.id!r}>"

@@ -87,10 +87,16 @@ class ChildVerb(BodyVerb[T]):
 
 
 async def check_end(frame: Frame, found: str) -> None:
-    """At the end of a frame's code: everything that was recorded there has been asked for.
+    """At the end of a frame's code: everything that was called has begun, and what was recorded was asked for.
 
-    Ends the invocation with a NonDeterminismError otherwise.
+    Ends the invocation with a NonDeterminismError if something was not.
+
+    Raises:
+        UnawaitedOperationError: What was called last was not awaited.
     """
+    error = frame.unawaited(found)
+    if error is not None:
+        raise error
     recorded = frame.unasked()
     if recorded is not None:
         await diverge(frame, recorded, found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -55,7 +56,7 @@ class TaskHandle(Generic[T]):
             )
         return self._value
 
-    async def wait(self) -> T:
+    def wait(self) -> Coroutine[Any, Any, T]:
         """Wait for the task's end. Records nothing; suspends when the task does.
 
         Raises:
@@ -63,6 +64,9 @@ class TaskHandle(Generic[T]):
             Exception: What the task raised.
         """
         frame = frame_var.get()
+        return frame.called(f"waiting for task {self.name!r}", self._wait(frame))
+
+    async def _wait(self, frame: Frame) -> T:
         branch: Branch | None = frame.branch
         while branch is not None:
             if branch is self._branch:

@@ -51,6 +51,7 @@ async def trip(city: str, ctx: DurableContext) -> int:
         await s.step(reserve, city, 2, compensate=refund)  # type: ignore[call-arg, misc]  # pyright: ignore[reportCallIssue, reportArgumentType]
         await s.step(reserve, city, compensate=cancel)  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
     await ctx.step(reserve, 3, 2)  # type: ignore[arg-type, call-arg]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    ctx.step(reserve, city, 2)  # type: ignore[unused-coroutine]  # pyright: ignore[reportUnusedCoroutine]
     await ctx.child(subflow)  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
     return 1
 
