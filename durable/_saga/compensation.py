@@ -124,5 +124,8 @@ class _Attempt(StepVerb[Any]):
         token = frame_var.set(frame)
         try:
             await super()._attempt(frame, operation_id, attempt)
+            error = frame.unawaited(f"the end of the compensation of {self.name!r}")
+            if error is not None:
+                raise error
         finally:
             frame_var.reset(token)

@@ -5,7 +5,7 @@ Registering records nothing. What is registered is there again on replay, as the
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
 from typing import Any, Literal, TypeVar, TypeVarTuple, overload
 
@@ -54,7 +54,7 @@ class Registration:
         self._id = ""
 
     @overload
-    async def step(
+    def step(
         self,
         function: Callable[[*Ts], Awaitable[T]],
         /,
@@ -67,9 +67,9 @@ class Registration:
         retry: Retry | None = None,
         timeout: float | timedelta | None = None,
         semantics: Semantics = "at-least-once",
-    ) -> T: ...
+    ) -> Coroutine[Any, Any, T]: ...
     @overload
-    async def step(
+    def step(
         self,
         function: Callable[[*Ts], Awaitable[T]],
         /,
@@ -82,9 +82,9 @@ class Registration:
         retry: Retry | None = None,
         timeout: float | timedelta | None = None,
         semantics: Semantics = "at-least-once",
-    ) -> T: ...
+    ) -> Coroutine[Any, Any, T]: ...
     @overload
-    async def step(
+    def step(
         self,
         function: Callable[[*Ts], T],
         /,
@@ -97,9 +97,9 @@ class Registration:
         retry: Retry | None = None,
         timeout: float | timedelta | None = None,
         semantics: Semantics = "at-least-once",
-    ) -> T: ...
+    ) -> Coroutine[Any, Any, T]: ...
     @overload
-    async def step(
+    def step(
         self,
         function: Callable[[*Ts], T],
         /,
@@ -112,8 +112,8 @@ class Registration:
         retry: Retry | None = None,
         timeout: float | timedelta | None = None,
         semantics: Semantics = "at-least-once",
-    ) -> T: ...
-    async def step(  # type: ignore[misc]  # mypy does not follow *Ts into an implementation
+    ) -> Coroutine[Any, Any, T]: ...
+    def step(  # type: ignore[misc]  # mypy does not follow *Ts into an implementation
         self,
         function: Callable[..., Any],
         /,
@@ -126,7 +126,7 @@ class Registration:
         retry: Retry | None = None,
         timeout: float | timedelta | None = None,
         semantics: Semantics = "at-least-once",
-    ) -> Any:
+    ) -> Coroutine[Any, Any, Any]:
         """Run a step (see `DurableContext.step`) and register how to undo it.
 
         Records a STEP on the current context. Suspends while it waits for a retry.
@@ -162,20 +162,17 @@ class Registration:
             semantics=semantics,
         )
         if compensate is None:
-            return await perform(frame, verb)
+            return frame.called(verb.identity, perform(frame, verb))
         signature_of(compensate)  # a thing that cannot be called is refused before anything happens
         entry = Entry(
-            forward_id=frame.peek(),
+            forward_id="",  # known when it begins
             name=verb.name,
             undo=compensate,
             retry=compensate_retry,
             timeout=_seconds(compensate_timeout),
         )
-        if compensate_on == "start":
-            return await self._step_in_doubt(frame, verb, entry)
-        value = await perform(frame, verb)
-        self._register(frame, entry, value)
-        return value
+        run = self._step_in_doubt if compensate_on == "start" else self._step
+        return frame.called(verb.identity, run(frame, verb, entry))
 
     def compensate(
         self,
@@ -273,8 +270,16 @@ class Registration:
         self._ledger.clear()
         self._pivots += 1
 
+    async def _step(self, frame: Frame, verb: StepVerb[Any], entry: Entry) -> Any:
+        """A step whose compensation is registered when it has succeeded."""
+        forward_id = frame.peek()
+        value = await perform(frame, verb)
+        self._register(frame, msgspec.structs.replace(entry, forward_id=forward_id), value)
+        return value
+
     async def _step_in_doubt(self, frame: Frame, verb: StepVerb[Any], entry: Entry) -> Any:
         """A step whose compensation is registered as soon as it is recorded that it has begun."""
+        entry = msgspec.structs.replace(entry, forward_id=frame.peek())
         outcome: StepOutcome[Any] | None = None
         position = frame.position
         try:

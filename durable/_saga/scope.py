@@ -14,12 +14,12 @@ In the first four cases the cleanups are run after that.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
 from contextvars import Token
 from datetime import timedelta
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import anyio
 
@@ -155,6 +155,9 @@ class SagaScope(Registration):
         if self._token is not None:
             saga_var.reset(self._token)
         left_by = error
+        if error is None:
+            error = self._frame.unawaited(f"the end of {self._shown}")
+            kind = None if error is None else type(error)
         try:
             error = await self._interruptions.leave(kind, error, traceback) or error
         except anyio.get_cancelled_exc_class() as cancellation:
@@ -174,7 +177,7 @@ class SagaScope(Registration):
         if error is not None and error is not left_by:
             raise error
 
-    async def rollback(self, reason: str | Exception) -> CompensationResult:
+    def rollback(self, reason: str | Exception) -> Coroutine[Any, Any, CompensationResult]:
         """Undo now all that was registered. The block then goes on, but the saga does not.
 
         Records the rollback. May suspend, if a compensation does.
@@ -187,13 +190,16 @@ class SagaScope(Registration):
             SagaRolledBackError: It was rolled back before.
             FrameMisuseError: Called from another task, from inside a step, or while tasks run inside the saga.
         """
+        return self._frame.called("rollback()", self._roll_back_now(reason))
+
+    async def _roll_back_now(self, reason: str | Exception) -> CompensationResult:
         error = self._check_rollback(reason, "rollback()")
         result = await self._roll_back(encode_error(error))
         if not result.is_settled:
             raise error_of(self._shown, result) from error
         return result
 
-    async def rollback_to(self, savepoint: Savepoint, reason: str | Exception) -> CompensationResult:
+    def rollback_to(self, savepoint: Savepoint, reason: str | Exception) -> Coroutine[Any, Any, CompensationResult]:
         """Undo what was registered after a savepoint, and go on from there.
 
         Records the rollback, as one of its own. May suspend, if a compensation does.
@@ -208,6 +214,9 @@ class SagaScope(Registration):
             SagaRolledBackError: The saga was rolled back by `rollback()` before.
             FrameMisuseError: Called from another task, from inside a step, or while tasks run inside the saga.
         """
+        return self._frame.called("rollback_to()", self._roll_back_to(savepoint, reason))
+
+    async def _roll_back_to(self, savepoint: Savepoint, reason: str | Exception) -> CompensationResult:
         error = self._check_rollback(reason, "rollback_to()")
         if savepoint.saga_id != self._id:
             raise ValueError("rollback_to() was given a savepoint of another saga")

@@ -17,6 +17,7 @@ from durable import (
     DurableContext,
     FrameMisuseError,
     RecordedError,
+    Retry,
     UnawaitedOperationError,
     current_context,
     durable_execution,
@@ -330,6 +331,101 @@ async def test_waiting_for_a_task_is_one_too():
     error = await Harness(work).error()
     assert isinstance(error, ExceptionGroup)
     assert [str(inner).partition(" was called")[0] for inner in error.exceptions] == ["waiting for task 'branch'"]
+
+
+async def cancel(what: str) -> None:
+    RUNS.append(f"cancel {what}")
+
+
+async def test_a_sagas_step_that_is_not_awaited_is_told_by_the_next_one_and_the_saga_is_undone():
+    """What was done before it is undone, as after any error in the block."""
+
+    @durable_execution
+    async def work(event: None, ctx: DurableContext) -> None:
+        async with saga(ctx) as s:
+            await s.step(book, "a", compensate=cancel)
+            s.step(book, "lost", compensate=cancel)
+            await s.step(book, "b", compensate=cancel)
+
+    error = await Harness(work).error()
+    assert isinstance(error, UnawaitedOperationError)
+    assert error.operation == "Step 'book'"
+    assert RUNS == ["a", "cancel a"]
+
+
+@pytest.mark.parametrize("compensate_on", ["success", "start"])
+async def test_the_end_of_a_sagas_block_does_not_let_it_succeed(compensate_on):
+    """The saga is not complete: what was done is undone, and nothing of what was not."""
+
+    async def undo(outcome: object) -> None:
+        RUNS.append("undo")
+
+    @durable_execution
+    async def work(event: None, ctx: DurableContext) -> None:
+        async with saga(ctx, "trip") as s:
+            await s.step(book, "a", compensate=cancel)
+            s.step(book, "lost", compensate=undo, compensate_on=compensate_on)
+
+    harness = Harness(work)
+    error = await harness.error()
+    assert isinstance(error, UnawaitedOperationError)
+    assert "the end of saga 'trip'" in str(error)
+    assert RUNS == ["a", "cancel a"]
+    assert harness.operation("rollback").result is not None
+
+
+async def test_a_rollback_that_is_not_awaited_is_told():
+    """It would otherwise look as if it had been done."""
+
+    @durable_execution
+    async def work(event: None, ctx: DurableContext) -> None:
+        async with saga(ctx) as s:
+            await s.step(book, "a", compensate=cancel)
+            s.rollback("changed my mind")
+
+    error = await Harness(work).error()
+    assert isinstance(error, UnawaitedOperationError)
+    assert error.operation == "rollback()"
+    assert RUNS == ["a", "cancel a"]
+
+
+async def test_rolling_back_to_a_savepoint_is_told_as_well():
+    """The next step is told, and does not run."""
+
+    @durable_execution
+    async def work(event: None, ctx: DurableContext) -> None:
+        async with saga(ctx) as s:
+            savepoint = s.savepoint()
+            await s.step(book, "a", compensate=cancel)
+            s.rollback_to(savepoint, "try another")
+            await s.step(book, "b", compensate=cancel)
+
+    error = await Harness(work).error()
+    assert isinstance(error, UnawaitedOperationError)
+    assert error.operation == "rollback_to()"
+    assert RUNS == ["a", "cancel a"]
+
+
+@pytest.mark.parametrize("retry", [None, Retry(attempts=2)])
+async def test_a_compensation_that_forgets_to_await_has_failed(retry):
+    """It is reported, and not tried again: the code is wrong."""
+
+    async def forgetful(what: str) -> None:
+        RUNS.append("forgetful")
+        current_context().step(book, "lost")
+
+    @durable_execution
+    async def work(event: None, ctx: DurableContext) -> None:
+        async with saga(ctx, retry=retry) as s:
+            await s.step(book, "a", compensate=forgetful)
+            raise KeyError("no")
+
+    error = await Harness(work).error()
+    assert isinstance(error, ExceptionGroup)
+    (inner,) = error.exceptions
+    assert isinstance(inner, UnawaitedOperationError)
+    assert "the end of the compensation of 'book'" in str(inner)
+    assert RUNS == ["a", "forgetful"]
 
 
 OPENED: list[tuple[str, Callable[[DurableContext], Any]]] = [
