@@ -17,6 +17,7 @@ from ._kernel.ledger import StepOutcome as StepOutcome
 from ._kernel.retry import Backoff as Backoff
 from ._kernel.retry import Retry as Retry
 from ._operations.callback import Callback as Callback
+from ._saga.registration import Savepoint as Savepoint
 from ._saga.report import CompensationItem as CompensationItem
 from ._saga.report import CompensationResult as CompensationResult
 from ._saga.scope import SagaScope as SagaScope
@@ -30,6 +31,7 @@ from .exceptions import CallbackError as CallbackError
 from .exceptions import CallbackFailedError as CallbackFailedError
 from .exceptions import CallbackHeartbeatError as CallbackHeartbeatError
 from .exceptions import CallbackTimeoutError as CallbackTimeoutError
+from .exceptions import CleanupError as CleanupError
 from .exceptions import CompensationError as CompensationError
 from .exceptions import ConditionNotMetError as ConditionNotMetError
 from .exceptions import ConditionTimeoutError as ConditionTimeoutError
@@ -44,11 +46,15 @@ from .exceptions import InvokeError as InvokeError
 from .exceptions import InvokeFailedError as InvokeFailedError
 from .exceptions import InvokeStoppedError as InvokeStoppedError
 from .exceptions import InvokeTimedOutError as InvokeTimedOutError
+from .exceptions import MissingCompensationError as MissingCompensationError
 from .exceptions import NonDeterminismError as NonDeterminismError
 from .exceptions import NotDurableError as NotDurableError
+from .exceptions import OperationBudgetError as OperationBudgetError
 from .exceptions import PayloadTooLargeError as PayloadTooLargeError
 from .exceptions import RecordedError as RecordedError
+from .exceptions import RollbackTimeoutError as RollbackTimeoutError
 from .exceptions import SagaCancelledError as SagaCancelledError
+from .exceptions import SagaDeadlineError as SagaDeadlineError
 from .exceptions import SagaRolledBackError as SagaRolledBackError
 from .exceptions import SerializationError as SerializationError
 from .exceptions import ServiceError as ServiceError

@@ -16,7 +16,12 @@ class ServiceClient(ABC):
     """The durable execution service as one invocation of a function sees it (PROTOCOL section 1).
 
     Nothing above this port knows which service answers: AWS, the embedded engine or a fake.
+
+    Attributes:
+        max_operations: How many operations an execution may have; `None` if there is no limit.
     """
+
+    max_operations: int | None = None
 
     @abstractmethod
     async def checkpoint(

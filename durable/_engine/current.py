@@ -62,6 +62,10 @@ class StepInfo:
 class EnclosingSaga(Protocol):
     """What the engine asks of the saga that encloses an operation."""
 
+    def operations_to_undo(self) -> int:
+        """How many operations it may take to roll it and those around it back; 0 if nothing is to be undone."""
+        ...
+
     def doomed(self) -> EnclosingSaga | None:
         """The innermost saga, this one or one around it, whose rollback has begun: nothing new may run in it."""
         ...

@@ -37,6 +37,7 @@ from .._wire import (
 from .._wire.limits import MAX_ANSWER_BYTES, MAX_STATE_PAGE
 from ..exceptions import MalformedPayloadError, ServiceError, SuspendedError
 from .branch import Branch
+from .budget import Budget
 from .frame import Frame
 from .journal import Journal
 from .parking import Parking
@@ -91,6 +92,7 @@ class Invocation:
         self._rollback_shields: set[anyio.CancelScope] = set()
         self.parking = Parking(clock, self._suspend, self.journal.poll)
         self.branch = Branch(self.parking, None, None)
+        self.budget = Budget(client.max_operations, len(history))
         self._since_yield = 0
 
     # --- For operations --------------------------------------------------------------------------------------

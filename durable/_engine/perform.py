@@ -202,6 +202,8 @@ async def _admit(frame: Frame, verb: Verb[T], recorded: Operation | None) -> Non
     await _refuse(frame)
     if frame.finished:
         await diverge(frame, None, str(verb.identity))
+    if recorded is None:
+        frame.invocation.budget.take(saga_var.get())
 
 
 async def _refuse(frame: Frame) -> None:

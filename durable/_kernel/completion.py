@@ -254,12 +254,14 @@ class BatchRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
         successful: Whether its policy was met.
         statuses: The items' statuses, a character each (see `CODE`).
         items: The items; left out where they are rebuilt from the branches' own records.
+        operations: How many operations there are inside, as far as known: a service does not give them any more.
     """
 
     reason: CompletionReason
     successful: bool
     statuses: str
     items: list[ItemRecord] | None = None
+    operations: int = 0
 
 
 _encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode

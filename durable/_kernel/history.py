@@ -38,6 +38,16 @@ class History:
         for operation in operations:
             self._operations[operation.id] = operation
 
+    def inside(self, context_id: str) -> int:
+        """How many operations a context has inside, at any depth, of those that are known."""
+        contexts = {context_id}
+        count = 0
+        for operation in self._operations.values():  # a context comes before what is inside of it
+            if operation.parent_id in contexts:
+                contexts.add(operation.id)
+                count += 1
+        return count
+
     def assume(self, update: OperationUpdate, now: int) -> None:
         """Take over an acknowledged update that the service's answer did not repeat.
 

@@ -107,6 +107,11 @@ class Ledger:
         # leave from the end (what came after a savepoint) or all at once.
         self._entries: list[Entry] = []
 
+    @property
+    def retried(self) -> int:
+        """How many of the compensations have a retry policy of their own."""
+        return sum(entry.retry is not None for entry in self._entries)
+
     def __len__(self) -> int:
         return len(self._entries)
 

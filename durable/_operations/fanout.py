@@ -90,6 +90,7 @@ class FanOutVerb(BodyVerb[BatchResult[T]]):
     __slots__ = (
         "_branch_sub_type",
         "_branches",
+        "_budget",
         "_completion",
         "_limit",
         "_live",
@@ -121,6 +122,7 @@ class FanOutVerb(BodyVerb[BatchResult[T]]):
         self._completion = completion
         self._limit = math.inf if max_concurrency is None else max_concurrency
         self._nesting: Nesting = nesting
+        self._budget = frame.invocation.budget
 
     def decide(self, recorded: Operation | None) -> Decision:
         """By the rules of a CONTEXT."""
@@ -136,10 +138,11 @@ class FanOutVerb(BodyVerb[BatchResult[T]]):
                 _, rebuilt = rebuild_live(error)
                 raise rebuilt from rebuilt.__cause__  # it stays open, as a child does
             return self.failed(operation_id, error)
-        payload = self._encode(result, with_items=not owner.registers)
+        inside = 0 if self._budget.limit is None else frame.invocation.history.inside(operation_id)
+        payload = self._encode(result, inside, with_items=not owner.registers)
         rebuild = owner.registers or len(payload) > REPLAY_CHILDREN_BYTES
         if rebuild:
-            payload = self._encode(result, with_items=False)
+            payload = self._encode(result, inside, with_items=False)
         self._live = (payload, result)
         return self.update(
             operation_id,
@@ -162,6 +165,7 @@ class FanOutVerb(BodyVerb[BatchResult[T]]):
         if self._live is not None and self._live[0] == payload:
             return self._live[1]
         record = self._decode(payload)
+        self._budget.used += record.operations  # the service does not give them any more
         items = [self._item(index, item) for index, item in enumerate(record.items or ())]
         return BatchResult(items=items, completion_reason=record.reason, is_successful=record.successful)
 
@@ -180,7 +184,7 @@ class FanOutVerb(BodyVerb[BatchResult[T]]):
         error = decode_error(item.error) if item.status == "failed" else None
         return BatchItem(index=index, name=plan.name, status=item.status, result=result, error=error)
 
-    def _encode(self, result: BatchResult[T], *, with_items: bool) -> str:
+    def _encode(self, result: BatchResult[T], inside: int, *, with_items: bool) -> str:
         items: list[ItemRecord] | None = None
         if with_items:
             items = []
@@ -196,6 +200,7 @@ class FanOutVerb(BodyVerb[BatchResult[T]]):
                 successful=result.is_successful,
                 statuses="".join(CODE[item.status] for item in result.items),
                 items=items,
+                operations=inside,
             )
         )
 

@@ -26,6 +26,7 @@ from .._kernel.ids import compensation_id, rollback_id
 from .._kernel.ledger import (
     CompensationStatus,
     Entry,
+    Ledger,
     Plan,
     PlannedUndo,
     RollbackReport,
@@ -74,6 +75,16 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     retry: Retry | None = None
     timeout: float | None = None
     rollback_timeout: float | None = None
+
+    def operations_to_undo(self, ledger: Ledger) -> int:
+        """How many operations a rollback may record, apart from what compensations themselves do durably."""
+        if not ledger:
+            return 0
+        of_the_saga = 2 + (2 if self.rollback_timeout is not None else 0)
+        # A context each; where it is retried a step inside of it; where an operator decides a callback.
+        retried = len(ledger) if self.retry is not None else ledger.retried
+        asked = len(ledger) if self.on_error == "park" else 0
+        return of_the_saga + len(ledger) + retried + asked
 
 
 class Rollback:
@@ -182,6 +193,7 @@ class Rollback:
     def _begin(self, reason: ErrorObject, entries: Sequence[Entry]) -> None:
         """Queue what says that the rollback has begun; the first compensation's START takes it along."""
         journal = self._frame.invocation.journal
+        self._frame.invocation.budget.used += 2
         plan = Plan(reason=reason, undo=[PlannedUndo(entry.forward_id, entry.name) for entry in entries])
         journal.note(_update(self._id, self._saga, OperationAction.START))
         journal.note(_update(rollback_id(self._id), self._plan_step, OperationAction.START))

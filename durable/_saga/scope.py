@@ -238,6 +238,15 @@ class SagaScope(Registration):
 
     # --- For the engine --------------------------------------------------------------------------------------
 
+    def operations_to_undo(self) -> int:
+        """How many operations it may take to roll this saga and those around it back."""
+        total = 0
+        scope: SagaScope | None = self
+        while scope is not None:
+            total += scope._policy.operations_to_undo(scope._ledger) + 2 * len(scope._cleanups)
+            scope = scope._outer
+        return total
+
     def doomed(self) -> SagaScope | None:
         """The innermost saga, this one or one around it, whose rollback has begun."""
         scope: SagaScope | None = self
