@@ -1,7 +1,8 @@
 """What was really booked, cancelled and charged: a small ledger in an SQLite file of its own.
 
 It stands for the outside world of the examples: hotels, airlines and banks. Entries are only ever added, so one can
-see afterwards what happened, how often, and in which order. `python examples/ledger.py` prints it.
+see afterwards what happened, how often, and in which order. `python examples/ledger.py` prints it, and
+`python examples/ledger.py open warehouse` enters that somebody has opened the warehouse.
 """
 
 from __future__ import annotations
@@ -78,7 +79,11 @@ def _open() -> sqlite3.Connection:
 
 
 def main() -> int:
-    """Print the ledger."""
+    """Print the ledger, or enter something by hand: an action, and to what."""
+    if len(sys.argv) > 1:
+        action, what = sys.argv[1:]
+        add(action, what, "by hand", key="", attempt=1)
+        return 0
     if not ledger_path().exists():
         print(f"there is no ledger at {ledger_path()}: nothing was booked yet", file=sys.stderr)
         return 1
