@@ -28,10 +28,13 @@ CREATE TABLE executions (
     id TEXT NOT NULL UNIQUE,
     name TEXT NOT NULL UNIQUE,
     status TEXT NOT NULL,
-    input TEXT,
     data BLOB NOT NULL
 );
 CREATE INDEX executions_by_status ON executions (status);
+CREATE TABLE inputs (
+    execution INTEGER PRIMARY KEY REFERENCES executions,
+    input TEXT NOT NULL
+);
 CREATE TABLE changes (
     execution INTEGER NOT NULL REFERENCES executions,
     last_event INTEGER NOT NULL,

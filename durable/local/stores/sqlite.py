@@ -43,10 +43,11 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
 _ENTRY = Codec(Entry, "event")
 _RECORD = Codec(ExecutionRecord, "event")
 
-_CREATE = "INSERT INTO executions (key, id, name, status, input, data) VALUES (?, ?, ?, ?, ?, ?)"
+_CREATE = "INSERT INTO executions (key, id, name, status, data) VALUES (?, ?, ?, ?, ?)"
+_INPUT = "INSERT INTO inputs (execution, input) VALUES (?, ?)"
 _UPDATE = "UPDATE executions SET status = ?, data = ? WHERE key = ?"
 _APPEND = "INSERT INTO changes (execution, last_event, number, data) VALUES (?, ?, ?, ?)"
-_EXECUTIONS = "SELECT data, input, key FROM executions"
+_EXECUTIONS = "SELECT data, input, key FROM executions LEFT JOIN inputs ON execution = key"
 _LOG = (
     "SELECT last_event, number, data FROM changes WHERE execution = ? AND last_event > ? "
     "ORDER BY last_event, number"
@@ -73,9 +74,12 @@ class SqliteStore(Store):
             raise StoreError("an execution is created with its record")
         self._highest_key += 1
         key = self._highest_key
-        row = (key, record.id, record.name, record.status, record.input, _record_data(record))
+        row = (key, record.id, record.name, record.status, _record_data(record))
+        statements: list[Statement] = [(_CREATE, row), (_APPEND, _row(key, change))]
+        if record.input is not None:
+            statements.append((_INPUT, (key, record.input)))
         try:
-            await self._thread.write([(_CREATE, row), (_APPEND, _row(key, change))])
+            await self._thread.write(statements)
         except StoreError as error:
             if isinstance(error.__cause__, sqlite3.IntegrityError):
                 raise ExecutionExistsError(record.name, "another id") from error
@@ -195,7 +199,7 @@ def _row(key: int, change: Change) -> tuple[int, int, int, bytes]:
 
 
 def _record_data(record: ExecutionRecord) -> bytes:
-    # The input never changes and may be large: it has a column of its own, written once.
+    # The input never changes and may be large: it has a table of its own, as an update writes the whole row anew.
     return _RECORD.encode(msgspec.structs.replace(record, input=None))
 
 
