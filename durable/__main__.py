@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from typing import Final
 
-NEEDED: Final = {"typer", "rich", "click"}
+NEEDED: Final = ("typer", "rich")
 
 
 def main() -> None:
     """Run the command line."""
-    try:
-        from .cli.app import main as run
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in NEEDED:
-            raise
-        sys.stderr.write(f"error: the command line needs {error.name}: pip install 'durable[cli]'\n")
-        raise SystemExit(3) from error
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        sys.stderr.write(f"error: the command line needs {' and '.join(missing)}: pip install 'durable[cli]'\n")
+        raise SystemExit(3)
+    from .cli.app import main as run
+
     run()
 
 

@@ -1,16 +1,18 @@
 """The command line: `durable run`, `resume`, `ls`, `show`, `history`.
 
-  app         the program: its commands and how they are put together
-  run, resume, ls, show, history      one command each
-  options     what commands have in common: options, and how errors become messages and exit codes
-  exits       the exit codes
-  inputs      what is given on the command line as text: the function, its input
-  session     an engine at work, followed until it is done or told to stop
-  story       history events as what a watcher wants to know; no output
-  live, plain, lines      how it is told: on a terminal, as lines of text, as lines of JSON
-  outcome     how an execution ended, for people
-  tree        operations as a tree, compensations beside what they undo
-  terminal, texts, logs   consoles, words and numbers, logging
+  app                             the program: its commands and how they are put together
+  run, resume, ls, show, history  one command each
+  options                         what they have in common: options; how errors become messages and exit codes
+  exits                           the exit codes
+  inputs                          an execution's input, given as text
+  reading                         looking at a store
+  session, follow                 an engine at work, followed until it is done or told to stop, and told by a view
+  story, tree                     events, and operations, as what a watcher wants to know; no output
+  live, rows                      the view on a terminal
+  plain                           the view as lines of text
+  lines, machine                  the view as lines of JSON, and all other JSON
+  outcome, tree_view              an ending, and a whole execution, printed
+  terminal, texts, logs           consoles; words and numbers; logging
 
 Modules that a command needs only when it runs are imported when it runs: `durable --help` is quick.
 """

@@ -10,8 +10,9 @@
 {"type": "outcome", "execution": NAME, "status": "SUCCEEDED", "ended": "2025-11-25T08:00:03.456+00:00",
  "seconds": 2.333, "result": ..., "error": null, "rollbacks": [], "exit_code": 0}
     last, for each execution. `result` is JSON, not text. `error` is {"type", "message", "data", "stack_trace"}.
-    `rollbacks` has one {"saga", "reason", "undone": [NAME], "failed": [{"name", "error"}], "not_attempted": [NAME]}
-    for each. An execution that does not end here has the status "RUNNING", and in `error` why it does not go on.
+    `rollbacks` has one {"saga", "reason", "undone": [NAME], "failed": [{"name", "error"}], "skipped": [the same, by
+    an operator's decision], "not_attempted": [NAME]} for each. An execution that does not end here has the status
+    "RUNNING", and in `error` why it does not go on.
 """
 
 from __future__ import annotations

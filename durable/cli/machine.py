@@ -13,7 +13,7 @@ from .._kernel.errors import type_name
 from .._wire import ErrorObject, Operation
 from ..abc import ExecutionRecord
 from ..exceptions import DurableError
-from .story import Rollback
+from .rollbacks import Rollback
 from .texts import iso_text
 
 _encode = msgspec.json.Encoder().encode
@@ -57,8 +57,9 @@ def rollback_shape(rollback: Rollback) -> dict[str, Any]:
         "saga": rollback.name,
         "reason": error_shape(rollback.reason),
         "undone": rollback.undone,
-        "failed": [{"name": name, "error": error_shape(error)} for name, error in rollback.failed],
-        "not_attempted": list(rollback.skipped),
+        "failed": [{"name": one.name, "error": error_shape(one.error)} for one in rollback.failed],
+        "skipped": [{"name": one.name, "error": error_shape(one.error)} for one in rollback.skipped],
+        "not_attempted": rollback.not_attempted,
     }
 
 
@@ -83,6 +84,7 @@ def execution_shape(record: ExecutionRecord) -> dict[str, Any]:
 def operation_shape(operation: Operation, *, undoes: str | None, undone_by: str | None) -> dict[str, Any]:
     """An operation; `undoes` and `undone_by` are ids, and pair compensations with what they undo."""
     end, step, wait = operation.end_timestamp, operation.step_details, operation.wait_details
+    callback = operation.callback_details
     until = wait.scheduled_end_timestamp if wait is not None else None
     if step is not None:
         until = step.next_attempt_timestamp
@@ -98,6 +100,7 @@ def operation_shape(operation: Operation, *, undoes: str | None, undone_by: str 
         "seconds": None if end is None else (end - operation.start_timestamp) / 1000,
         "attempts": None if step is None else step.attempt,
         "until": None if until is None else iso_text(until),
+        "callback_id": None if callback is None else callback.callback_id,
         "result": value_shape(operation.result),
         "error": error_shape(operation.error),
         "undoes": undoes,

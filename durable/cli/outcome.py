@@ -10,8 +10,8 @@ from rich.text import Text
 from .._wire import ErrorObject, ExecutionStatus
 from ..abc import ExecutionRecord
 from ..exceptions import EngineClosedError
+from .rollbacks import Rollback
 from .session import Ending, Followed
-from .story import Rollback
 from .terminal import Signs, put, signs_of
 from .texts import (
     duration_text,
@@ -62,7 +62,7 @@ def print_ending(console: Console, followed: Followed, ending: Ending, go_on: st
     console.print(head)
     if not isinstance(ending.error, EngineClosedError):
         _labelled(console, "because", safe_text(str(ending.error)), "red")
-    _print_rollbacks(console, rollbacks)
+    print_rollbacks(console, rollbacks)
     _labelled(console, "go on with", go_on, "bold")
 
 
@@ -72,14 +72,14 @@ def print_outcome(
     """Print how an execution ended: its result or its error, and what was undone."""
     put(console, verdict(record, signs_of(console), named=named))
     if record.status is ExecutionStatus.SUCCEEDED:
-        _print_rollbacks(console, rollbacks)
+        print_rollbacks(console, rollbacks)
         _print_result(console, record.result)
         return
     _print_error(console, "error", record.error)
     for rollback in rollbacks:
         if record.error is not None and rollback.reason is not None and rollback.failed:
             _print_error(console, "because", rollback.reason)
-    _print_rollbacks(console, rollbacks)
+    print_rollbacks(console, rollbacks)
 
 
 def verdict(record: ExecutionRecord, signs: Signs, *, named: bool = False) -> Text:
@@ -117,17 +117,18 @@ def _print_error(console: Console, label: str, error: ErrorObject | None) -> Non
         _labelled(console, "", Text(f"at {origin}", "dim"))
 
 
-def _print_rollbacks(console: Console, rollbacks: Iterable[Rollback]) -> None:
+def print_rollbacks(console: Console, rollbacks: Iterable[Rollback]) -> None:
+    """Print what was undone, what was not, and why."""
     for rollback in rollbacks:
         if rollback.undone:
             _labelled(console, "undone", Text(", ".join(rollback.undone), "green"))
-        for name, error in rollback.failed:
-            text = Text.assemble((name, "bold red"), "  ", (error_text(error), "red"))
+        for left in (*rollback.failed, *rollback.skipped):
+            why = " (skipped by an operator)" if left.status == "skipped" else ""
+            text = Text.assemble((left.name, "bold red"), why, "  ", (error_text(left.error), "red"))
             _labelled(console, "NOT undone", text, "bold red")
-        if rollback.skipped:
-            _labelled(
-                console, "NOT undone", Text(f"{', '.join(rollback.skipped)} (not attempted)", "red"), "bold red"
-            )
+        if rollback.not_attempted:
+            text = Text(f"{', '.join(rollback.not_attempted)} (not attempted)", "red")
+            _labelled(console, "NOT undone", text, "bold red")
 
 
 def _labelled(console: Console, label: str, text: Text | str, style: str = "") -> None:

@@ -80,18 +80,20 @@ class PlainView(View):
         self._console.file.flush()
 
 
-def sentence(moment: Moment) -> str:
+def sentence(moment: Moment) -> str:  # noqa: C901 - one line a kind
     """A moment in words."""
     thing = moment.thing
     if thing is None:
         return f"the invocation failed, it is repeated: {error_text(moment.error)}"
-    name = f"undo {thing.name}" if thing.role == "undo" else thing.name
+    name = f"{thing.role} {thing.path}" if thing.role in {"undo", "cleanup"} else thing.path
     again = f" (attempt {moment.attempt})" if moment.attempt > 1 else ""
     took = "" if thing.role == "wait" else "in "
     took += duration_text(moment.elapsed)
     match moment.kind:
         case "begun" if moment.until is not None:
             said = f"waits until {time_text(moment.until)}"
+        case "begun" if thing.callback is not None:
+            said = f"waits for callback {thing.callback}"
         case "begun":
             said = f"started{again}"
         case "succeeded":
@@ -104,6 +106,8 @@ def sentence(moment: Moment) -> str:
         case "retry":
             when = time_text(moment.until or moment.time)
             said = f"failed, attempt {moment.attempt}, again at {when}: {error_text(moment.error)}"
+        case "not yet":
+            said = f"is not met, looked at again at {time_text(moment.until or moment.time)}"
         case "interrupted":
             said = "was interrupted, runs again"
         case "rollback":

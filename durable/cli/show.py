@@ -27,8 +27,8 @@ numbered in the order of undoing. Works while an engine is at work on the store.
 
 EPILOG: Final = (
     "--json: one object with what durable ls --json has, the input, rollbacks, and operations: each with id, "
-    "parent_id, type, sub_type, name, status, started, ended, seconds, attempts, until, result, error, and undoes "
-    "and undone_by, which pair compensations with what they undo by id."
+    "parent_id, type, sub_type, name, status, started, ended, seconds, attempts, until, callback_id, result, "
+    "error, and undoes and undone_by, which pair compensations with what they undo by id."
 )
 
 
@@ -80,8 +80,8 @@ def _document(found: Found) -> dict[str, Any]:
 
     story = Story()
     story.recall(found.events)
-    undone_by = Tree(found.operations).pairs()
-    undoes = {compensation: forward for forward, compensation in undone_by.items()}
+    undoes = Tree(found.operations).pairs()
+    undone_by = {forward: compensation for compensation, forward in undoes.items()}
     return {
         **execution_shape(found.record),
         "input": value_shape(found.record.input),

@@ -12,10 +12,10 @@ from typing import Final, Literal
 
 import msgspec
 
-from .._kernel.ids import compensation_id, operation_id, rollback_id
-from .._kernel.ledger import Plan, decode_plan
+from .._kernel.ids import rollback_id
 from .._wire import ErrorObject, SubType
 from .._wire.events import (
+    CallbackStartedDetails,
     Event,
     EventError,
     EventResult,
@@ -27,8 +27,9 @@ from .._wire.events import (
     StepSucceededDetails,
     WaitStartedDetails,
 )
+from .rollbacks import Rollback, is_attempt
 
-Role = Literal["step", "wait", "callback", "invoke", "context", "saga", "undo", "plan", "attempt"]
+Role = Literal["step", "wait", "callback", "invoke", "context", "saga", "undo", "cleanup", "plan", "attempt"]
 """What an operation is to a watcher; the last two are how something else is recorded."""
 
 Kind = Literal[
@@ -36,6 +37,7 @@ Kind = Literal[
     "succeeded",
     "failed",
     "retry",
+    "not yet",
     "interrupted",
     "rollback",
     "rolled back",
@@ -68,9 +70,10 @@ class Thing:
         started: When it, or after a resumption what is left of it, began; milliseconds.
         attempt: Which attempt runs or has run, from 1.
         until: When it goes on by itself; milliseconds.
+        callback: The id that somebody outside has to answer to, if it is a callback.
     """
 
-    __slots__ = ("attempt", "depth", "id", "name", "parent", "role", "started", "until")
+    __slots__ = ("attempt", "callback", "depth", "id", "name", "parent", "role", "started", "until")
 
     def __init__(self, event: Event, role: Role, parent: Thing | None) -> None:
         self.id = event.id or ""
@@ -81,6 +84,18 @@ class Thing:
         self.started: int = event.event_timestamp
         self.attempt = 1
         self.until: int | None = None
+        details = event.details
+        self.callback = details.callback_id if isinstance(details, CallbackStartedDetails) else None
+
+    @property
+    def around(self) -> list[Thing]:
+        """What encloses it, outermost first."""
+        return [] if self.parent is None else [*self.parent.around, self.parent]
+
+    @property
+    def path(self) -> str:
+        """Its name, after those of the contexts it is in: `squares / map-item-2 / work`."""
+        return " / ".join([*(thing.name for thing in self.around if thing.role == "context"), self.name])
 
 
 class Moment(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,34 +126,13 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
     past: bool = False
 
 
-class Rollback:
-    """What became of one saga's rollback so far.
-
-    Attributes:
-        name: The saga's.
-        reason: Why it rolls back.
-        planned: Names of what is to be undone, in order, by the compensation's id.
-        undone: What has been.
-        failed: What could not be, and why.
-        skipped: What was not attempted.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.reason: ErrorObject | None = None
-        self.planned: dict[str, str] = {}
-        self.undone: list[str] = []
-        self.failed: list[tuple[str, ErrorObject | None]] = []
-        self.skipped: tuple[str, ...] = ()
-
-
 class Story:
     """One execution's story."""
 
     def __init__(self) -> None:
         # What has begun and not ended, and is worth showing, by id; in the order of its beginning.
         self.active: dict[str, Thing] = {}
-        # Rollbacks by the saga's id, in the order of their beginning.
+        # By their ids, in the order of their beginning.
         self.rollbacks: dict[str, Rollback] = {}
         # The number of the last event that was told.
         self.last_event = 0
@@ -150,14 +144,19 @@ class Story:
 
     def resume(self, now: int) -> list[Moment]:
         """Go on after an interruption: what was running is run again from its beginning."""
-        parents = {thing.parent.id for thing in self.active.values() if thing.parent is not None}
         moments: list[Moment] = []
-        for thing in self.active.values():
-            if thing.until is not None or thing.id in parents or thing.role not in {"step", "undo"}:
+        for thing in self.innermost():
+            if thing.until is not None or thing.role not in {"step", "undo", "cleanup"}:
                 continue
             thing.started = now
             moments.append(Moment(kind="interrupted", time=now, thing=thing, attempt=thing.attempt))
         return moments
+
+    def innermost(self) -> list[Thing]:
+        """What is under way, without what only encloses something that is."""
+        active = list(self.active.values())
+        around = {thing.parent.id for thing in active if thing.parent is not None}
+        return [thing for thing in active if thing.id not in around]
 
     def tell(self, event: Event) -> list[Moment]:
         """What an event means: nothing, or a moment."""
@@ -209,37 +208,25 @@ class Story:
 
     def _new(self, event: Event, role: Role) -> Thing:
         parent = self._things.get(event.parent_id or "")
-        if event.sub_type == SubType.SAGA:
-            role = "saga"
-        elif event.sub_type == SubType.COMPENSATION:
-            role = "undo"
-        elif parent is not None and parent.role == "saga" and event.id == rollback_id(parent.id):
-            role = "plan"
-        elif (
-            parent is not None
-            and parent.role == "undo"
-            and is_attempt(event.id, event.name, parent.id, parent.name)
-        ):
-            role = "attempt"
-        thing = self._things[event.id or ""] = Thing(event, role, parent)
-        if role == "saga":
-            self.rollbacks[thing.id] = Rollback(thing.name)
+        thing = self._things[event.id or ""] = Thing(event, _role(event, parent, role), parent)
+        if thing.role == "saga":
+            self.rollbacks[thing.id] = Rollback(thing.id, thing.name)
+        elif thing.role == "undo" and parent is not None and parent.id in self.rollbacks:
+            self.rollbacks[parent.id].forward_of(thing.id)
         return thing
 
     def _plan(self, event: Event, thing: Thing) -> list[Moment]:
         saga = thing.parent
-        plan = plan_in(result_of(event))
-        if saga is None or plan is None:
+        if saga is None:
             return []
         rollback = self.rollbacks[saga.id]
-        rollback.reason = plan.reason
-        rollback.planned = {compensation_id(saga.id, undo.id): undo.name for undo in plan.undo}
+        rollback.plan(result_of(event))
         return [
             Moment(
                 kind="rollback",
                 time=event.event_timestamp,
                 thing=saga,
-                error=plan.reason,
+                error=rollback.reason,
                 names=tuple(rollback.planned.values()),
             )
         ]
@@ -251,7 +238,8 @@ class Story:
         shown = self._copy_to_parent(thing)
         return [
             Moment(
-                kind="retry",
+                # A condition that is not met is looked at again: that is no failure.
+                kind="retry" if details.error.payload is not None else "not yet",
                 time=event.event_timestamp,
                 thing=shown,
                 attempt=thing.attempt,
@@ -271,11 +259,7 @@ class Story:
         if thing.role == "saga":
             return self._rolled_back(event, thing, elapsed)
         if thing.role == "undo" and thing.parent is not None and thing.parent.id in self.rollbacks:
-            rollback = self.rollbacks[thing.parent.id]
-            if succeeded:
-                rollback.undone.append(thing.name)
-            else:
-                rollback.failed.append((thing.name, error))
+            self.rollbacks[thing.parent.id].note(thing.id, thing.name, succeeded=succeeded, error=error)
         return [
             Moment(
                 kind="succeeded" if succeeded else "failed",
@@ -290,12 +274,13 @@ class Story:
 
     def _rolled_back(self, event: Event, saga: Thing, elapsed: int) -> list[Moment]:
         rollback = self.rollbacks[saga.id]
-        rollback.skipped = tuple(name for key, name in rollback.planned.items() if key not in self._things)
+        error = error_of(event)
+        rollback.settle(result_of(event) if error is None else error.error_data)
         moment = Moment(kind="rolled back", time=event.event_timestamp, thing=saga, elapsed=elapsed)
-        if not rollback.skipped:
+        names = tuple(rollback.not_attempted)
+        if not names:
             return [moment]
-        skipped = Moment(kind="skipped", time=event.event_timestamp, thing=saga, names=rollback.skipped)
-        return [skipped, moment]
+        return [Moment(kind="skipped", time=event.event_timestamp, thing=saga, names=names), moment]
 
     def _copy_to_parent(self, thing: Thing) -> Thing:
         """What counts a compensation's attempts is shown as the compensation's own."""
@@ -306,17 +291,20 @@ class Story:
         return thing.parent
 
 
-def is_attempt(operation: str | None, name: str | None, compensation: str, compensation_name: str | None) -> bool:
-    """Whether a step inside a compensation is the one that counts its attempts, and not one of the user's."""
-    return name == compensation_name and operation == operation_id(compensation, 1)
-
-
-def plan_in(payload: str | None) -> Plan | None:
-    """A rollback's plan from what is recorded of it; nothing if it cannot be read."""
-    try:
-        return decode_plan(payload or "")
-    except msgspec.DecodeError:
-        return None
+def _role(event: Event, parent: Thing | None, role: Role) -> Role:
+    """What an operation is to a watcher, by what it is and where it is."""
+    if event.sub_type == SubType.SAGA:
+        return "saga"
+    if event.sub_type == SubType.COMPENSATION:
+        return "undo"
+    if event.sub_type == SubType.CLEANUP:
+        return "cleanup"
+    if parent is None:
+        return role
+    if parent.role == "saga" and event.id == rollback_id(parent.id):
+        return "plan"
+    counts = parent.role in {"undo", "cleanup"} and is_attempt(event.id, event.name, parent.id, parent.name)
+    return "attempt" if counts else role
 
 
 def result_of(event: Event) -> str | None:

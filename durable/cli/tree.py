@@ -9,29 +9,33 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from .._kernel.ids import compensation_id, rollback_id
-from .._kernel.ledger import Plan
+from .._kernel.ids import rollback_id
+from .._kernel.ledger import UndoRecord
 from .._wire import Operation, OperationType, SubType
-from .story import is_attempt, plan_in
+from .rollbacks import Rollback, is_attempt
 
 
 class Undo:
-    """What undoes an operation.
+    """One try to undo an operation.
 
     Attributes:
-        number: Which one in the order of undoing, from 1.
+        number: Which operation in the order of undoing, from 1.
         total: Of how many.
-        node: The compensation; `None` as long as it has not begun.
-        saga: The saga that rolls back.
+        node: The compensation; `None` if it has not begun.
+        outcome: What the rollback's report says of it, if this is the last try.
+        is_over: Whether the rollback is.
     """
 
-    __slots__ = ("node", "number", "saga", "total")
+    __slots__ = ("is_over", "node", "number", "outcome", "total")
 
-    def __init__(self, number: int, total: int, node: Node | None, saga: Operation) -> None:
+    def __init__(
+        self, number: int, total: int, node: Node | None, outcome: UndoRecord | None, *, is_over: bool
+    ) -> None:
         self.number = number
         self.total = total
         self.node = node
-        self.saga = saga
+        self.outcome = outcome
+        self.is_over = is_over
 
 
 class Node:
@@ -40,19 +44,21 @@ class Node:
     Attributes:
         operation: The operation.
         children: What it encloses, in the order of their beginning.
-        undo: What undoes it, if a rollback has begun that does.
+        undos: What undoes it, try by try, if a rollback has begun that does.
         attempts: The step that counts its attempts, if it is a compensation with retries.
-        plan: Of a saga: what its rollback undoes, and why.
+        rollback: If it is a saga: its rollback.
     """
 
-    __slots__ = ("attempts", "children", "operation", "plan", "undo")
+    __slots__ = ("attempts", "children", "operation", "rollback", "undos")
 
     def __init__(self, operation: Operation) -> None:
         self.operation = operation
         self.children: list[Node] = []
-        self.undo: Undo | None = None
+        self.undos: list[Undo] = []
         self.attempts: Operation | None = None
-        self.plan: Plan | None = None
+        self.rollback: Rollback | None = None
+        if operation.sub_type == SubType.SAGA:
+            self.rollback = Rollback(operation.id, operation.name or SubType.SAGA)
 
 
 class Tree:
@@ -67,15 +73,17 @@ class Tree:
         self.roots: list[Node] = []
         for node in self._nodes.values():
             self._place(node)
-        for node in list(self._nodes.values()):
-            self._pair(node)
+        for node in self._nodes.values():
+            if node.rollback is not None:
+                self._pair(node, node.rollback)
 
     def pairs(self) -> dict[str, str]:
-        """The ids of compensations that have begun, by the ids of what they undo."""
+        """The ids of what was done, by the ids of the compensations that undo it."""
         return {
-            node.operation.id: node.undo.node.operation.id
+            undo.node.operation.id: node.operation.id
             for node in self._nodes.values()
-            if node.undo is not None and node.undo.node is not None
+            for undo in node.undos
+            if undo.node is not None
         }
 
     def _place(self, node: Node) -> None:
@@ -83,24 +91,36 @@ class Tree:
         parent = self._nodes.get(operation.parent_id or "")
         if parent is None:
             self.roots.append(node)
-        elif operation.id == rollback_id(parent.operation.id):
-            parent.plan = plan_in(operation.result)
+        elif parent.rollback is not None and operation.id == rollback_id(parent.operation.id):
+            parent.rollback.plan(operation.result)
         elif _counts_attempts(operation, parent.operation):
             parent.attempts = operation
         else:
             parent.children.append(node)
 
-    def _pair(self, saga: Node) -> None:
+    def _pair(self, saga: Node, rollback: Rollback) -> None:
         """Hang a saga's compensations below what they undo; those made by hand stay with the saga."""
-        planned = [] if saga.plan is None else saga.plan.undo
-        for number, undo in enumerate(planned, 1):
-            forward = self._nodes.get(undo.id)
-            compensation = self._nodes.get(compensation_id(saga.operation.id, undo.id))
-            if forward is None:
+        operation = saga.operation
+        tries: dict[str, list[Node]] = {}
+        for child in saga.children:
+            if child.operation.sub_type == SubType.COMPENSATION:
+                forward = rollback.forward_of(child.operation.id)
+                tries.setdefault(forward or "", []).append(child)
+        if operation.is_final:
+            error = operation.error
+            rollback.settle(operation.result if error is None else error.error_data)
+        total = len(rollback.planned)
+        for number, forward in enumerate(rollback.planned, 1):
+            node = self._nodes.get(forward)
+            if node is None:
                 continue
-            forward.undo = Undo(number, len(planned), compensation, saga.operation)
-            if compensation in saga.children:
-                saga.children.remove(compensation)
+            outcome = rollback.outcome_of(forward)
+            nodes: list[Node | None] = [*tries.get(forward, [])] or [None]
+            node.undos += [
+                Undo(number, total, one, outcome if one is nodes[-1] else None, is_over=operation.is_final)
+                for one in nodes
+            ]
+            saga.children = [child for child in saga.children if child not in nodes]
 
 
 def walk(nodes: Sequence[Node]) -> Iterator[tuple[list[bool], Node | Undo]]:
@@ -122,12 +142,12 @@ def _walk(entries: Sequence[Node | Undo], levels: list[bool]) -> Iterator[tuple[
 def _below(entry: Node | Undo) -> list[Node | Undo]:
     if isinstance(entry, Undo):
         return [] if entry.node is None else [*entry.node.children]
-    return [*entry.children] if entry.undo is None else [*entry.children, entry.undo]
+    return [*entry.children, *entry.undos]
 
 
 def _counts_attempts(operation: Operation, parent: Operation) -> bool:
     return (
         operation.type is OperationType.STEP
-        and parent.sub_type == SubType.COMPENSATION
+        and parent.sub_type in {SubType.COMPENSATION, SubType.CLEANUP}
         and is_attempt(operation.id, operation.name, parent.id, parent.name)
     )

@@ -23,7 +23,7 @@ SHOWN: Final = 500
 
 
 def print_execution(
-    console: Console, record: ExecutionRecord, operations: Iterable[Operation], events: Iterable[Event]
+    console: Console, record: ExecutionRecord, operations: Sequence[Operation], events: Iterable[Event]
 ) -> None:
     """Print what `durable show` shows."""
     story = Story()
@@ -32,13 +32,34 @@ def print_execution(
     put(console, title(record))
     put(console, _facts(record, now))
     put(console, Text.assemble(("  input  ", "dim"), value_text(record.input, SHOWN) or "null"))
-    rows = _Rows(signs_of(console), now, is_over=record.status is not ExecutionStatus.RUNNING)
-    lines = [rows.row(levels, entry) for levels, entry in walk(Tree(operations).roots)]
-    print_rows(console, lines, right=1)
+    print_tree(console, Tree(operations), now, is_over=record.status is not ExecutionStatus.RUNNING)
     if record.status is ExecutionStatus.RUNNING:
-        put(console, Text("● not over", "bold yellow"))
+        put(console, Text(f"{signs_of(console).running} not over", "bold yellow"))
+        _print_callbacks(console, operations)
     else:
         print_outcome(console, record, story.rollbacks.values())
+
+
+def print_tree(console: Console, tree: Tree, now: int, *, is_over: bool) -> None:
+    """Print the tree of an execution's operations.
+
+    Args:
+        console: Where to.
+        tree: The operations.
+        now: For what is still under way; milliseconds.
+        is_over: Whether the execution is, so that nothing is.
+    """
+    rows = _Rows(signs_of(console), now, is_over=is_over)
+    print_rows(console, [rows.row(levels, entry) for levels, entry in walk(tree.roots)], right=1)
+
+
+def _print_callbacks(console: Console, operations: Iterable[Operation]) -> None:
+    """The ids of callbacks that wait for an answer: somebody has to copy them, so they are never cut."""
+    for operation in operations:
+        details = operation.callback_details
+        if details is not None and details.callback_id is not None and not operation.is_final:
+            name = operation.name or operation.type
+            console.print(Text.assemble("  callback ", (name, "bold"), f"\n{details.callback_id}"), soft_wrap=True)
 
 
 def _facts(record: ExecutionRecord, now: int) -> Text:
@@ -77,27 +98,30 @@ class _Rows:
 
     def _saga(self, node: Node, name: Text) -> tuple[str, str, Text, str, Text]:
         verb = "rolls back: " if not node.operation.is_final else "rolled back: "
-        reason: ErrorObject | None = None if node.plan is None else node.plan.reason
+        reason: ErrorObject | None = None if node.rollback is None else node.rollback.reason
         style = "bold red" if node.operation.status is OperationStatus.FAILED else "bold yellow"
         detail = Text.assemble((verb, "yellow"), (error_text(reason, SHOWN), "red"))
         return self._signs.undone, style, name, self._duration(node.operation), detail
 
     def _undo(self, undo: Undo) -> tuple[str, str, Text, str, Text]:
-        order = f"{undo.number} of {undo.total}" if undo.total > 1 else ""
+        order = Text(f"{undo.number} of {undo.total}  " if undo.total > 1 else "", "dim")
         if undo.node is None:
-            words = "not attempted" if undo.saga.is_final else "to be undone"
-            return self._signs.skipped, "bold red", Text(words, "red"), "", Text(order, "dim")
+            words = "not attempted" if undo.is_over else "to be undone"
+            return self._signs.skipped, "bold red", Text(words, "red"), "", order
         operation = undo.node.operation
-        detail = self._detail(undo.node.attempts or operation, operation)
-        if order:
-            detail = Text.assemble((f"{order}  ", "dim"), detail)
         duration = self._duration(operation)
+        detail = self._detail(undo.node.attempts or operation, operation)
+        outcome = undo.outcome
         if operation.status is OperationStatus.SUCCEEDED:
-            return self._signs.undone, "yellow", Text("undone", "yellow"), duration, detail
-        if operation.status is OperationStatus.FAILED:
-            return self._signs.failed, "bold red", Text("NOT undone", "bold red"), duration, detail
+            return self._signs.undone, "yellow", Text("undone", "yellow"), duration, order + detail
+        if operation.status is OperationStatus.FAILED or (outcome is not None and outcome.status == "failed"):
+            if not operation.is_final and outcome is not None:  # the rollback's time was over
+                detail = Text(error_text(outcome.error, SHOWN), "red")
+            if outcome is not None and outcome.status == "skipped":
+                detail = Text("skipped by an operator  ", "yellow") + detail
+            return self._signs.failed, "bold red", Text("NOT undone", "bold red"), duration, order + detail
         sign, style = self._sign(operation)
-        return sign, style, Text("being undone", "yellow"), duration, detail
+        return sign, style, Text("being undone", "yellow"), duration, order + detail
 
     def _sign(self, operation: Operation) -> tuple[str, str]:
         signs = self._signs
@@ -130,6 +154,10 @@ class _Rows:
             until = wait.scheduled_end_timestamp
         if until is not None:
             text.append(f"waits until {time_text(until, self._now)}  ", "yellow")
+        callback = operation.callback_details
+        if callback is not None and callback.callback_id is not None and not operation.is_final:
+            text.append("waits for an answer to callback, see below", "yellow")
+            return text
         error = operation.error or counted.error
         if error is not None and counted.status is not OperationStatus.SUCCEEDED:
             text.append(error_text(error, SHOWN), "red")

@@ -140,3 +140,8 @@ async def half_undone(event: None, ctx: DurableContext) -> None:
         await s.step(add, 2, 2, compensate=undo_if_told, name="second")
         await s.step(add, 3, 3, compensate=undo_if_told, name="third")
         raise ValueError("too bad")
+
+
+@durable_execution
+async def asks(event: None, ctx: DurableContext) -> int:
+    return await (await ctx.create_callback(int, name="approval")).result()

@@ -135,6 +135,15 @@ def test_show_of_what_was_not_attempted(durable: Call):
     )
 
 
+def test_show_of_callbacks_has_their_ids(durable: Call):
+    """The whole of them, to be copied; not any more when they are answered."""
+    leave_unfinished(("asks", None, "asks"), events=3)
+    shown = durable("show", "asks").out
+    (operation,) = durable("show", "asks", "--json").document["operations"]
+    assert said(shown, "● approval", "waits for an answer to callback", "● not over", "callback approval\n")
+    assert operation["callback_id"] == shown.splitlines()[-1]
+
+
 @pytest.mark.usefixtures("store")
 def test_show_for_machines(durable: Call):
     """What belongs together is told by ids, in both directions."""
@@ -160,7 +169,8 @@ def test_show_for_machines(durable: Call):
     assert first == {
         "id": first["id"], "parent_id": None, "type": "STEP", "sub_type": "Step", "name": "first",
         "status": "SUCCEEDED", "started": first["started"], "ended": first["ended"], "seconds": first["seconds"],
-        "attempts": 1, "until": None, "result": 2, "error": None, "undoes": None, "undone_by": first["undone_by"],
+        "attempts": 1, "until": None, "callback_id": None, "result": 2, "error": None, "undoes": None,
+        "undone_by": first["undone_by"],
     }  # fmt: skip
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import pytest
 
-from durable import DurableContext, Retry, current_context, durable_execution, saga
+from durable import DurableContext, DurableFunction, Retry, current_context, durable_execution, saga
 from durable._wire import ErrorObject, Operation, OperationStatus, OperationType, Timestamp
 from durable._wire.events import (
     CallbackStartedDetails,
@@ -16,9 +17,17 @@ from durable._wire.events import (
     FailureDetails,
     InvocationCompletedDetails,
 )
+from durable.cli.outcome import print_rollbacks
 from durable.cli.story import Moment, Story
+from durable.cli.terminal import console_for
 from durable.cli.tree import Node, Tree, Undo, walk
+from durable.cli.tree_view import print_tree
+from durable.local import open_engine
+from durable.testing import SkippingClock
+from tests.cli.helpers import said
 from tests.harness import CrashError, Harness
+
+NOW = 1_764_000_000_000
 
 pytestmark = pytest.mark.anyio
 
@@ -129,11 +138,8 @@ async def test_a_rollback_is_told_as_one():
     ]  # fmt: skip
     assert moments[4].names == ("by hand", "b", "a")
     (rollback,) = story.rollbacks.values()
-    assert (rollback.undone, [name for name, _ in rollback.failed], rollback.skipped) == (
-        ["by hand", "a"],
-        ["b"],
-        (),
-    )
+    assert (rollback.undone, [one.name for one in rollback.failed]) == (["by hand", "a"], ["b"])
+    assert (rollback.skipped, rollback.not_attempted) == ([], [])
     assert rollback.reason is not None
     assert rollback.reason.error_type == "KeyError"
     # Made by hand, there is nothing it could hang below.
@@ -155,7 +161,7 @@ async def test_what_was_not_attempted_is_told():
     story, moments = await told(harness)
     assert brief(moments)[-2:] == ["0 skipped trip", "0 rolled back trip"]
     assert moments[-2].names == ("a",)
-    assert next(iter(story.rollbacks.values())).skipped == ("a",)
+    assert next(iter(story.rollbacks.values())).not_attempted == ["a"]
     assert drawn(harness) == ["a", "  undo 2/2 not begun", "b", "  undo 1/2", "trip"]
 
 
@@ -204,6 +210,144 @@ async def test_the_first_step_in_a_compensation_without_retries_is_the_users_own
     _, moments = await told(harness)
     assert "2 succeeded other" in brief(moments)
     assert drawn(harness) == ["a", "  undo 1/1", "    other", "CONTEXT"]
+
+
+async def decided(function: DurableFunction[None, Any], *decisions: str) -> tuple[Story, Tree]:
+    """An execution in which an operator is asked, and answers so."""
+    answers = list(decisions)
+    async with open_engine(clock=SkippingClock()) as engine:
+        run = await engine.start(function, None, name="t-1")
+        story = Story()
+        async for event in run.events():
+            for moment in story.tell(event):
+                if moment.kind == "begun" and moment.thing is not None and moment.thing.callback is not None:
+                    await engine.complete_callback(moment.thing.callback, answers.pop(0))
+        return story, Tree(await engine.operations("t-1"))
+
+
+def printed(story: Story, tree: Tree) -> str:
+    """The tree and the rollbacks, as people see them."""
+    stream = io.StringIO()
+    console = console_for(stream)
+    print_tree(console, tree, NOW, is_over=True)
+    print_rollbacks(console, story.rollbacks.values())
+    return stream.getvalue()
+
+
+def undos(tree: Tree) -> list[str]:
+    """What hangs below what, in a word each."""
+    found = []
+    for _, entry in walk(tree.roots):
+        if isinstance(entry, Node):
+            found.append(entry.operation.name or entry.operation.type)
+        else:
+            status = "-" if entry.node is None else entry.node.operation.status
+            found.append(f"undo {entry.number}: {status} {'' if entry.outcome is None else entry.outcome.status}")
+    return found
+
+
+async def test_an_operator_has_it_tried_again():
+    """Each try is shown where it belongs, the operator's answer with the rollback."""
+    failures = [True]
+
+    async def once(what: str) -> None:
+        if failures:
+            failures.pop()
+            raise ValueError("closed")
+
+    @durable_execution
+    async def work(event: None, ctx: DurableContext) -> None:
+        async with saga(ctx, "trip", on_error="park") as s:
+            await s.step(book, "a", compensate=cancel, name="a")
+            await s.step(book, "b", compensate=once, name="b")
+            raise KeyError("why")
+
+    story, tree = await decided(work, "retry")
+    (rollback,) = story.rollbacks.values()
+    assert (rollback.undone, rollback.failed, rollback.not_attempted) == (["b", "a"], [], [])
+    assert undos(tree) == [
+        "a", "undo 2: SUCCEEDED succeeded", "b", "undo 1: FAILED ", "undo 1: SUCCEEDED succeeded",
+        "trip", "b operator",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("decision", "undone", "failed", "skipped", "not_attempted"),
+    [("skip", ["a"], [], ["b"], []), ("abandon", [], ["b"], [], ["a"])],
+)
+async def test_an_operator_lets_it_be(
+    decision: str, undone: list[str], failed: list[str], skipped: list[str], not_attempted: list[str]
+):
+    """What was left by decision is told as that; what nobody tried after it, too."""
+
+    @durable_execution
+    async def work(event: None, ctx: DurableContext) -> None:
+        async with saga(ctx, "trip", on_error="park") as s:
+            await s.step(book, "a", compensate=cancel, name="a")
+            await s.step(book, "b", compensate=refuse, name="b")
+            raise KeyError("why")
+
+    story, tree = await decided(work, decision)
+    (rollback,) = story.rollbacks.values()
+    assert rollback.undone == undone
+    assert [one.name for one in rollback.failed] == failed
+    assert [one.name for one in rollback.skipped] == skipped
+    assert rollback.not_attempted == not_attempted
+    status = {"skip": "skipped", "abandon": "failed"}[decision]
+    assert f"undo 1: FAILED {status}" in undos(tree)
+    assert ("skipped by an operator" in printed(story, tree)) == (decision == "skip")
+
+
+async def test_a_rollback_whose_time_was_over():
+    """What was cut off has failed, although its own record never ended."""
+
+    async def slow(what: str) -> None:
+        await current_context().wait(100)
+
+    @durable_execution
+    async def work(event: None, ctx: DurableContext) -> None:
+        async with saga(ctx, "trip", rollback_timeout=5) as s:
+            await s.step(book, "a", compensate=cancel, name="a")
+            await s.step(book, "b", compensate=slow, name="b")
+            raise KeyError("why")
+
+    story, tree = await decided(work)
+    (rollback,) = story.rollbacks.values()
+    assert ([one.name for one in rollback.failed], rollback.not_attempted) == (["b"], ["a"])
+    assert "durable.exceptions.RollbackTimeoutError" in str(rollback.failed[0].error)
+    second, first = tree.roots[0].undos[0], tree.roots[1].undos[0]
+    assert second.node is None
+    assert first.node is not None
+    assert not first.node.operation.is_final
+    assert first.outcome is not None
+    assert first.outcome.status == "failed"
+    assert said(printed(story, tree), "b", "NOT undone", "RollbackTimeoutError")
+
+
+async def test_savepoints_and_cleanups():
+    """A rollback to a savepoint is one of its own; a cleanup is no compensation."""
+
+    @durable_execution
+    async def work(event: None, ctx: DurableContext) -> str:
+        async with saga(ctx, "trip") as s:
+            await s.step(book, "a", compensate=cancel, name="a")
+            savepoint = s.savepoint()
+            await s.step(book, "b", compensate=cancel, name="b")
+            s.cleanup(book, "c", name="tidy")
+            await s.rollback_to(savepoint, "another way")
+            return await s.step(book, "d", compensate=cancel, name="d")
+
+    harness = Harness(work)
+    assert await harness.result() == "d"
+    story, moments = await told(harness)
+    (rollback,) = story.rollbacks.values()
+    assert (rollback.name, rollback.undone) == ("trip to savepoint", ["b"])
+    assert [moment.thing.role for moment in moments if moment.thing and moment.thing.name == "tidy"] == [
+        "cleanup"
+    ] * 2
+    assert undos(Tree(harness.operations())) == [
+        "a", "b", "undo 1: SUCCEEDED succeeded", "trip to savepoint", "d", "tidy"
+    ]  # fmt: skip
 
 
 async def test_an_inner_sagas_steps_are_undone_by_the_outer_one():

@@ -9,6 +9,7 @@ import pytest
 
 from durable._wire import ErrorObject
 from durable.cli.exits import MEANING, ExitCode, code_of, exit_in, explain, worst
+from durable.cli.machine import encode, value_shape
 from durable.cli.texts import (
     command_text,
     count_text,
@@ -82,6 +83,13 @@ def test_values():
     assert value_text("null") == value_text(None) == ""
     assert pretty_json('{"a":[1,2.50]}') == '{\n  "a": [\n    1,\n    2.50\n  ]\n}'
     assert pretty_json("{nope") == "{nope"
+
+
+def test_a_value_that_is_not_json_stays_text_for_machines():
+    """Whatever is recorded can be told."""
+    assert encode({"a": value_shape('{"n": 1.50}'), "b": value_shape("{nope"), "c": value_shape(None)}) == (
+        '{"a":{"n":1.50},"b":"{nope","c":null}'
+    )
 
 
 def test_errors():
