@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, overload
+from uuid import UUID
 
 from ._engine.current import frame_var
 from ._engine.frame import Frame
@@ -16,10 +17,12 @@ from ._kernel.history import describe
 from ._kernel.retry import Retry
 from ._kernel.signatures import signature_of
 from ._operations.callback import Callback, create_callback, wait_for_callback
+from ._operations.chance import random, uuid4
 from ._operations.child import ChildVerb
 from ._operations.condition import DEFAULT_ATTEMPTS, ConditionVerb, Delay
 from ._operations.fanout import Branches, BranchPlan, FanOutVerb, Nesting
 from ._operations.invoke import Invocable, InvokeVerb
+from ._operations.moment import now
 from ._operations.step import StepVerb
 from ._operations.task_group import TaskGroup, TaskHandle
 from ._operations.time_limit import TimeLimit
@@ -27,6 +30,8 @@ from ._operations.wait import WaitVerb
 from ._wire import SubType
 
 if TYPE_CHECKING:
+    from random import Random
+
     from ._engine.log import ReplayAwareLogger
 
 T = TypeVar("T")
@@ -154,6 +159,48 @@ class DurableContext:
         """
         verb = WaitVerb(self._frame, duration, name=name)
         return self._frame.called(verb.identity, perform(self._frame, verb))
+
+    def now(self) -> datetime:
+        """The time (UTC), the same on every replay. A plain method: it is not awaited.
+
+        Records a STEP, which leaves with what is recorded next: it costs no call to the service of its own. A crash
+        before that lets the clock be asked again, later. What is to be certain to happen with this very time must
+        come after an operation that was awaited; a step that begins right after it may run, be interrupted by a
+        crash, and run again with a later time.
+
+        Where the code is being left because the execution suspends, the clock is asked and nothing is recorded.
+
+        Raises:
+            OperationBudgetError: There is no room left for it in an execution whose saga must be undone.
+            FrameMisuseError: Called from another task, or from inside a step (`datetime.now(UTC)` is for there).
+        """
+        return now(self._frame)
+
+    def uuid4(self) -> UUID:
+        """A random UUID, the same on every replay. A plain method: it is not awaited.
+
+        Records nothing. It is derived from the execution's ARN, from where the code stands, and from how many were
+        taken since the last operation. So code that takes one more, or one less, changes those that follow up to
+        the next operation, and none of those after it.
+
+        It is unpredictable only to those who do not know the ARN: it is an identity, not a secret.
+
+        Raises:
+            FrameMisuseError: Called from another task, or from inside a step (`uuid.uuid4()` is for there).
+        """
+        return uuid4(self._frame)
+
+    def random(self) -> Random:
+        """A random number generator whose numbers are the same on every replay. A plain method: it is not awaited.
+
+        Records nothing. Each call gives a generator of its own, whose seed is derived as `uuid4` derives its
+        values, and which is to be used here: not in another branch. Python promises that `random()` gives the same
+        numbers in every version; what `choice`, `shuffle` and others make of them may change with a new version.
+
+        Raises:
+            FrameMisuseError: Called from another task, or from inside a step (`random` itself is for there).
+        """
+        return random(self._frame)
 
     @overload
     def create_callback(

@@ -14,6 +14,7 @@ is cancelled as soon as neither it nor any branch inside it covers; a branch tha
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import anyio
@@ -129,6 +130,18 @@ class Branch:
             await stopped._cancellation()
             await anyio.lowlevel.checkpoint()
             stopped = stopped.parent.stopped if stopped.parent is not None else None
+
+    def halts(self) -> bool:
+        """Whether `halt` would leave, at once or when the cancellation comes; for what cannot wait for that."""
+        self.arrive()
+        stopped = self.stopped
+        if stopped is None:
+            return False
+        while stopped is not None:
+            if stopped._scope is None or not stopped._scope.cancel_called:
+                return True
+            stopped = stopped.parent.stopped if stopped.parent is not None else None
+        return anyio.current_effective_deadline() == -math.inf
 
     def end(self) -> None:
         """Its task has ended."""

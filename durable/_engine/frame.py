@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from .._kernel.errors import PACKAGE
-from .._kernel.ids import operation_id, reserved_id
+from .._kernel.ids import drawn, operation_id, reserved_id
 from ..exceptions import FrameMisuseError, UnawaitedOperationError
 from .unawaited import Called, error_of, has_begun
 
@@ -37,6 +37,7 @@ class _Namespace(NamedTuple):
     position: int
     reserved: int
     blocks: int
+    drawn: tuple[int, int]
     branch: Branch
 
 
@@ -59,6 +60,7 @@ class Frame:
         "_base",
         "_blocks",
         "_called",
+        "_drawn",
         "_end_is_recorded",
         "_is_slot",
         "_next_id",
@@ -106,6 +108,8 @@ class Frame:
         # How many ids have been reserved that are not positions, and how many blocks have been opened.
         self._reserved = 0
         self._blocks = 0
+        # At which position something was drawn last, and how many times there (see `draw`).
+        self._drawn = (0, 0)
         # The namespaces around the block that is open, outermost first.
         self._around: list[_Namespace] = []
         # The id of the next position when somebody has asked for it already, else None.
@@ -146,6 +150,16 @@ class Frame:
         self._reserved += 1
         return reserved_id(self.prefix, kind, self._reserved)
 
+    def draw(self, kind: str) -> bytes:
+        """32 bytes that look random, and are the same on every replay; nothing is recorded, no position taken.
+
+        They depend on where the code stands and on how much was drawn since the last operation: one more of them
+        does not change those that are drawn after the next operation.
+        """
+        at, number = self._drawn
+        self._drawn = (self._position, number + 1 if at == self._position else 1)
+        return drawn(self.invocation.arn, kind, self.prefix, *self._drawn)
+
     def unasked(self) -> Operation | None:
         """What is recorded ahead in this namespace: nothing may be, where the code ends."""
         history = self.invocation.history
@@ -181,15 +195,19 @@ class Frame:
         """
         self._reserved += 1
         self._blocks += 1
-        self._around.append(_Namespace(self.prefix, self._position, self._reserved, self._blocks, self.branch))
+        self._around.append(
+            _Namespace(self.prefix, self._position, self._reserved, self._blocks, self._drawn, self.branch)
+        )
         self.prefix = reserved_id(self.prefix, _BLOCK, self._blocks)
         self._position = self._reserved = self._blocks = 0
+        self._drawn = (0, 0)
         self._next_id = None
         self.branch = branch
 
     def close_block(self) -> None:
         """Count again where the block was opened."""
-        self.prefix, self._position, self._reserved, self._blocks, self.branch = self._around.pop()
+        around = self._around.pop()
+        self.prefix, self._position, self._reserved, self._blocks, self._drawn, self.branch = around
         self._next_id = None
 
     @property
@@ -273,6 +291,14 @@ class Frame:
                 self._called = None
             elif (error := self.unawaited(what)) is not None:
                 raise error
+        self.check_place(what)
+
+    def check_place(self, what: object) -> None:
+        """Refuse what depends on where the code stands in its context, where that depends on scheduling.
+
+        Raises:
+            FrameMisuseError: Called from another task, or from inside an operation's body.
+        """
         if self._task is not self.invocation.current_task():
             raise FrameMisuseError(
                 f"{what} was called from another task than the one its context belongs to, at {user_location()}: "

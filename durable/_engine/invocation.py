@@ -128,9 +128,18 @@ class Invocation:
         Raises:
             SuspendedError: The user's own shield keeps the cancellation out; silence would be a hang.
         """
-        if anyio.current_effective_deadline() == -math.inf:
+        self.refuse_shielded(what)
+        while True:
             await anyio.sleep_forever()
-        raise SuspendedError(what, _ENDING_TEXT[self.ending or Ending.ABANDONED])
+
+    def refuse_shielded(self, what: str) -> None:
+        """As the invocation is ending: return if the next `await` will be cancelled.
+
+        Raises:
+            SuspendedError: It will not be, as for `leave`.
+        """
+        if anyio.current_effective_deadline() != -math.inf:
+            raise SuspendedError(what, _ENDING_TEXT[self.ending or Ending.ABANDONED])
 
     def rollback_shield(self) -> anyio.CancelScope:
         """A scope that keeps the user's cancellation out, and lets the invocation's end in."""

@@ -23,7 +23,7 @@ import anyio
 
 from .._kernel.batch import fitting
 from .._kernel.history import History
-from .._wire import OperationType, OperationUpdate
+from .._wire import OperationAction, OperationType, OperationUpdate
 from .._wire.limits import MAX_STATE_PAGE
 from ..exceptions import ServiceError, StaleTokenError
 
@@ -57,6 +57,8 @@ class Journal:
         self._queued = 0
         self._recorded = 0
         self._calling = False
+        # Operations whose outcome is in history although it is still in the queue.
+        self._ahead: set[str] = set()
         # Set when the call in flight has ended; made by the first who waits for it.
         self._call_ended: anyio.Event | None = None
         # Set by the first note after a quiet time; `None` while the journal's task is awake.
@@ -74,6 +76,12 @@ class Journal:
         if self._noted is not None:
             self._noted.set()
             self._noted = None
+
+    def assume(self, update: OperationUpdate) -> None:
+        """Queue an outcome that nobody waits for, and go on as if it was recorded: it is in history now."""
+        self.note(update)
+        self._ahead.add(update.id)
+        self._history.assume(update, self._clock.now())
 
     async def record(self, update: OperationUpdate) -> None:
         """Queue an update and return when it, and all before it, are recorded and the answer is in history.
@@ -195,10 +203,15 @@ class Journal:
             page = await self._client.get_state(self._arn, self.token, marker, MAX_STATE_PAGE)
             operations = (*operations, *page.operations)
             marker = page.next_marker
-        self._history.merge(operations)
         answered = {operation.id for operation in operations}
+        assumed = self._ahead
+        if assumed:
+            # What the service says of an operation whose end it has not heard of is behind what is known here.
+            self._ahead = assumed - {update.id for update in batch if update.action is not OperationAction.START}
+            operations = tuple(operation for operation in operations if operation.id not in self._ahead)
+        self._history.merge(operations)
         for update in batch:
-            if update.id not in answered:
+            if update.id not in answered and update.id not in assumed:
                 self._history.assume(update, self._clock.now())
         if answer.checkpoint_token is None and not (batch and batch[-1].type is OperationType.EXECUTION):
             self._invocation.revoke()

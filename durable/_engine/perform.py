@@ -176,8 +176,7 @@ async def _run(frame: Frame, verb: Verb[T], operation_id: str, decision: Run | I
     if verb.awaits_end:
         await journal.record(update)
     else:
-        journal.note(update)
-        invocation.history.assume(update, invocation.clock.now())
+        journal.assume(update)
 
 
 async def diverge(frame: Frame, recorded: Operation | None, found: str) -> NoReturn:
@@ -186,13 +185,18 @@ async def diverge(frame: Frame, recorded: Operation | None, found: str) -> NoRet
     Not an error for the workflow to handle: no `except Exception` sees it, nothing is recorded, no saga rolls
     back. The execution stays as it was, for code that does follow its history.
     """
+    fail_divergence(frame, recorded, found)
+    await frame.invocation.leave(found)
+
+
+def fail_divergence(frame: Frame, recorded: Operation | None, found: str) -> None:
+    """The same, for what cannot wait: the next `await` is cancelled."""
     expected = "nothing more in this finished context"
     if recorded is not None:
         expected = describe(recorded.sub_type or recorded.type, recorded.name)
     where = f"operation {frame.position} of {'the execution' if frame.context_id is None else 'its context'}"
     error = NonDeterminismError(expected, found, f"{where}, {user_location()}")
     frame.invocation.fail(error)
-    await frame.invocation.leave(found)
 
 
 async def _admit(frame: Frame, verb: Verb[T], recorded: Operation | None) -> None:

@@ -68,6 +68,19 @@ def attempt_prefix(step_id: str, attempt: int) -> str:
     return _digest(f"{step_id}-attempt-{attempt}")
 
 
+def drawn(arn: str, kind: str, prefix: str | None, position: int, number: int) -> bytes:
+    """32 bytes that look random, and are the same on every replay.
+
+    Args:
+        arn: The execution's.
+        kind: What they are for; keeps what is drawn for different things apart.
+        prefix: As for a position.
+        position: How many positions of the frame have been taken.
+        number: 1 for the first that is drawn at this position.
+    """
+    return blake2b(f"{arn}/{prefix or ''}/{position}/{kind}/{number}".encode(), digest_size=32).digest()
+
+
 def idempotency_key(arn: str, operation: str) -> str:
     """A key for payment APIs and the like: the same on every attempt and replay, unique otherwise."""
     return blake2b(f"{arn}/{operation}".encode(), digest_size=16).hexdigest()
