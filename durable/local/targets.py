@@ -106,7 +106,7 @@ def _load_file(target: str, text: str) -> ModuleType:
     else:
         # A name that something else has: the file gets one of its own, made from its path.
         own = name if known is None else f"{name}_{blake2b(str(path).encode(), digest_size=4).hexdigest()}"
-        module = _execute(own, path)
+        module = sys.modules.get(own) or _execute(own, path)
         name = own
     _loaded[name] = str(path)
     return module

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import anyio
+
 from durable._wire import (
     ErrorObject,
     ExecutionStatus,
@@ -140,3 +142,51 @@ class Caller:
         loaded = await self.store.load(self.id)
         assert loaded is not None
         return loaded.operations
+
+
+class ManualClock(Clock):
+    """A clock that a test moves; whoever sleeps is woken when his time has come, or when he is to look again."""
+
+    def __init__(self) -> None:
+        self._now = SkippingClock().now()
+        self._sleepers: list[tuple[int, anyio.Event]] = []
+        self.sleeps = 0
+
+    def now(self) -> Timestamp:
+        return self._now
+
+    async def sleep_until(self, when: int) -> None:
+        self.sleeps += 1
+        turn = anyio.Event()
+        entry = (when, turn)
+        self._sleepers.append(entry)
+        try:
+            await turn.wait()
+        finally:
+            self._sleepers.remove(entry)
+
+    @property
+    def next(self) -> float | None:
+        """Seconds until somebody wants to wake."""
+        return min(((when - self._now) / 1000 for when, _ in self._sleepers), default=None)
+
+    def set(self, seconds: float) -> None:
+        """Set the clock without anybody noticing."""
+        self._now = Timestamp(self._now + round(seconds * 1000))
+
+    async def move(self, seconds: float = 0, *, everybody: bool = False) -> None:
+        """Let time pass, and everything that it brings about happen.
+
+        With `everybody` those wake as well whose time has not come, as when the machine was asleep.
+        """
+        self.set(seconds)
+        for when, turn in self._sleepers:
+            if everybody or when <= self._now:
+                turn.set()
+        await settled()
+
+
+async def settled() -> None:
+    """Return when nothing more happens by itself."""
+    for _ in range(3):
+        await anyio.wait_all_tasks_blocked()
