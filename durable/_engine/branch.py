@@ -18,7 +18,6 @@ import math
 from typing import TYPE_CHECKING
 
 import anyio
-import anyio.lowlevel
 
 if TYPE_CHECKING:
     from .parking import Parking, Waiter
@@ -128,7 +127,7 @@ class Branch:
         self.arrive()
         while stopped is not None:
             await stopped._cancellation()
-            await anyio.lowlevel.checkpoint()
+            await self._parking.give_way()
             stopped = stopped.parent.stopped if stopped.parent is not None else None
 
     def halts(self) -> bool:

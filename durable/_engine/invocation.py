@@ -90,7 +90,7 @@ class Invocation:
         self._root = anyio.CancelScope(shield=True)
         # Rollbacks that run in spite of the user's cancellation; not in spite of the invocation's end.
         self._rollback_shields: set[anyio.CancelScope] = set()
-        self.parking = Parking(clock, self._suspend, self.journal.poll)
+        self.parking = Parking(clock, suspend=self._suspend, ask=self.journal.poll, give_way=lowlevel.checkpoint)
         self.branch = Branch(self.parking, None, None)
         self.budget = Budget(client.max_operations, len(history))
         self._since_yield = 0

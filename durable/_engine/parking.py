@@ -19,7 +19,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 import anyio
-import anyio.lowlevel
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
@@ -78,9 +77,18 @@ class Parking:
         clock: Wall-clock time, for what falls due.
         suspend: Called when nobody is active any more.
         ask: Asks the service what has changed.
+        give_way: Lets others, and a cancellation, have their turn.
     """
 
-    def __init__(self, clock: Clock, suspend: Callable[[], None], ask: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        suspend: Callable[[], None],
+        ask: Callable[[], Awaitable[None]],
+        give_way: Callable[[], Awaitable[None]],
+    ) -> None:
+        self.give_way = give_way
         self._clock = clock
         self._suspend = suspend
         self._ask = ask
@@ -125,7 +133,7 @@ class Parking:
             await self.wait(waiter)
         finally:
             self._stragglers.discard(waiter)
-        await anyio.lowlevel.checkpoint()  # it may have been a cancellation that woke it
+        await self.give_way()  # it may have been a cancellation that woke it
 
     def resume(self, count: int = 1) -> None:
         """So many become active."""

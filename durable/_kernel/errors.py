@@ -16,9 +16,8 @@ import os.path
 import sys
 import types
 import typing
-import weakref
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
@@ -26,6 +25,9 @@ from .._wire import ErrorObject
 from .._wire.limits import MAX_PAYLOAD_BYTES
 from ..exceptions import RecordedError
 from .values import PLAIN
+
+if TYPE_CHECKING:
+    from weakref import WeakValueDictionary
 
 # Not by pathlib, which is slow to load.
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # noqa: PTH100, PTH120
@@ -60,8 +62,12 @@ _Find = Callable[[str], Any]
 
 _encode_data = msgspec.json.Encoder().encode
 
-# Classes seen here, by name: one defined inside a function can be rebuilt as long as it lives.
-_seen: weakref.WeakValueDictionary[str, type[BaseException]] = weakref.WeakValueDictionary()
+@functools.cache
+def _seen() -> WeakValueDictionary[str, type[BaseException]]:
+    """Classes seen here, by name: one defined inside a function can be rebuilt as long as it lives."""
+    import weakref  # only here: it is slow to load
+
+    return weakref.WeakValueDictionary()
 
 
 def type_name(kind: type) -> str:
@@ -80,7 +86,7 @@ def encode_error(error: BaseException) -> ErrorObject:
             stack_trace=error.stack_trace or None,
         )
     name = type_name(type(error))
-    _seen[name] = type(error)
+    _seen()[name] = type(error)
     text = _shorten(_message(error))
     return ErrorObject(
         error_type=name,
@@ -233,7 +239,7 @@ def _find_class(name: str) -> Any:
 
 
 def _find_loaded_class(name: str) -> Any:
-    return _seen.get(name) or getattr(builtins, name, None) or _locate(name, sys.modules.get)
+    return _seen().get(name) or getattr(builtins, name, None) or _locate(name, sys.modules.get)
 
 
 @functools.cache

@@ -7,9 +7,9 @@ import functools
 import inspect
 import types
 import typing
-import weakref
+from _weakref import ref  # `weakref` itself is slow to load, for its dictionaries
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from ..exceptions import SerializationError
 from .values import PLAIN, Converter, converter_for
@@ -21,14 +21,17 @@ class Signature:
     Attributes:
         name: Its `__name__`, the default name of its operation.
         is_async: Whether calling it gives a coroutine; otherwise it is run in a worker thread.
+        code: Its code, if it is written in Python.
     """
 
-    __slots__ = ("_function", "_result", "is_async", "name")
+    __slots__ = ("_function", "_result", "code", "is_async", "name")
 
     def __init__(self, function: Any) -> None:
         self.name: str = getattr(function, "__name__", type(function).__name__)
         self.is_async = inspect.iscoroutinefunction(function)
-        self._function = weakref.ref(function)
+        self._function = ref(function)
+        # What it was read from: `functools.wraps` copies attributes from one function to another.
+        self.code = getattr(function, "__code__", None)
         self._result: Converter[Any] | None = None
 
     @property
@@ -43,7 +46,11 @@ class Signature:
         return self._result
 
 
-_known: weakref.WeakKeyDictionary[Callable[..., Any], Signature] = weakref.WeakKeyDictionary()
+_ATTRIBUTE: Final = "__durable_signature__"
+"""Where a function keeps its signature, once it has been read: it lives as long as the function does."""
+
+# Of those that take no attributes: builtins, and classes.
+_others: dict[Any, Signature] = {}
 
 
 def signature_of(function: Callable[..., Any]) -> Signature:
@@ -53,9 +60,12 @@ def signature_of(function: Callable[..., Any]) -> Signature:
         TypeError: Not callable.
     """
     plain = _plain_function(function)
-    signature = _known.get(plain)
-    if signature is None:
-        signature = _known[plain] = Signature(plain)
+    if not isinstance(plain, types.FunctionType):
+        return _others.get(plain) or _others.setdefault(plain, Signature(plain))
+    signature: Signature | None = getattr(plain, _ATTRIBUTE, None)
+    if signature is None or signature.code is not plain.__code__:
+        signature = Signature(plain)
+        setattr(plain, _ATTRIBUTE, signature)
     return signature
 
 
