@@ -62,6 +62,7 @@ _Find = Callable[[str], Any]
 
 _encode_data = msgspec.json.Encoder().encode
 
+
 @functools.cache
 def _seen() -> WeakValueDictionary[str, type[BaseException]]:
     """Classes seen here, by name: one defined inside a function can be rebuilt as long as it lives."""

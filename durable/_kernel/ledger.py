@@ -18,6 +18,7 @@ from .retry import Retry
 T = TypeVar("T")
 
 CompensationStatus = Literal["succeeded", "failed", "skipped", "not attempted"]
+OnError = Literal["continue", "stop", "park"]
 OutcomeStatus = Literal["succeeded", "failed", "in doubt"]
 
 
@@ -139,6 +140,32 @@ class Ledger:
         """Give all entries, as one unit, to an outer saga."""
         other._entries.extend(self._entries)
         self._entries = []
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """How a saga rolls back.
+
+    Attributes:
+        on_error: What follows a compensation that failed: the others, nothing more, or an operator's decision.
+        retry: When a compensation is tried again by itself.
+        timeout: Seconds that one attempt of a compensation may take.
+        rollback_timeout: Seconds that the whole rollback may take.
+    """
+
+    on_error: OnError = "continue"
+    retry: Retry | None = None
+    timeout: float | None = None
+    rollback_timeout: float | None = None
+
+    def operations_to_undo(self, ledger: Ledger) -> int:
+        """How many operations a rollback may record, apart from what compensations themselves do durably."""
+        if not ledger:
+            return 0
+        of_the_saga = 2 + (2 if self.rollback_timeout is not None else 0)
+        # A context each; where it is retried a step inside of it; where an operator decides a callback.
+        retried = len(ledger) if self.retry is not None else ledger.retried
+        asked = len(ledger) if self.on_error == "park" else 0
+        return of_the_saga + len(ledger) + retried + asked
 
 
 def _path(entry: Entry) -> tuple[int, ...]:

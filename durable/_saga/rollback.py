@@ -14,7 +14,6 @@ the one before is recorded; and it costs n + 1 calls (more if compensations them
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import msgspec
 
@@ -26,9 +25,9 @@ from .._kernel.ids import compensation_id, rollback_id
 from .._kernel.ledger import (
     CompensationStatus,
     Entry,
-    Ledger,
     Plan,
     PlannedUndo,
+    Policy,
     RollbackReport,
     UndoRecord,
     decode_plan,
@@ -36,7 +35,6 @@ from .._kernel.ledger import (
     encode_plan,
     encode_report,
 )
-from .._kernel.retry import Retry
 from .._operations.time_limit import TimeLimit
 from .._wire import (
     ErrorObject,
@@ -52,39 +50,11 @@ from ..exceptions import MalformedPayloadError, MissingCompensationError, Rollba
 from .compensation import CompensationVerb
 from .operator import ask_operator
 
-OnError = Literal["continue", "stop", "park"]
-
 ROLLBACK_NAME = "rollback"
 """The name of the step that records the plan."""
 
 _REPORT_BYTES = MAX_PAYLOAD_BYTES * 3 // 4
 """A report is a string within JSON once more when it fails: room for escapes and the rest of the error object."""
-
-
-class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """How a saga rolls back.
-
-    Attributes:
-        on_error: What follows a compensation that failed: the others, nothing more, or an operator's decision.
-        retry: When a compensation is tried again by itself.
-        timeout: Seconds that one attempt of a compensation may take.
-        rollback_timeout: Seconds that the whole rollback may take.
-    """
-
-    on_error: OnError = "continue"
-    retry: Retry | None = None
-    timeout: float | None = None
-    rollback_timeout: float | None = None
-
-    def operations_to_undo(self, ledger: Ledger) -> int:
-        """How many operations a rollback may record, apart from what compensations themselves do durably."""
-        if not ledger:
-            return 0
-        of_the_saga = 2 + (2 if self.rollback_timeout is not None else 0)
-        # A context each; where it is retried a step inside of it; where an operator decides a callback.
-        retried = len(ledger) if self.retry is not None else ledger.retried
-        asked = len(ledger) if self.on_error == "park" else 0
-        return of_the_saga + len(ledger) + retried + asked
 
 
 class Rollback:

@@ -19,7 +19,7 @@ from contextlib import asynccontextmanager
 from contextvars import Token
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import anyio
 
@@ -29,16 +29,18 @@ from .._engine.frame import SAGA, Frame
 from .._engine.perform import perform
 from .._kernel.durations import to_seconds
 from .._kernel.errors import decode_error, encode_error
-from .._kernel.ledger import Entry, Ledger
+from .._kernel.ledger import Entry, Ledger, OnError, Policy
 from .._kernel.names import check_name
 from .._kernel.retry import Retry
 from .._wire import ErrorObject, SubType
 from ..exceptions import CleanupError, FrameMisuseError, SagaCancelledError, SagaRolledBackError
-from .compensation import CompensationVerb
-from .interruption import Interruptions
 from .registration import Registration, Savepoint, _mark
 from .report import CompensationResult, error_of, note_of, result_of
-from .rollback import OnError, Policy, Rollback
+
+# What only a saga that fails, or one with limits, needs is imported then.
+if TYPE_CHECKING:
+    from .interruption import Interruptions
+    from .rollback import Rollback
 
 
 class _HasFrame(Protocol):
@@ -93,7 +95,12 @@ def saga(
     )
     frame = ctx._frame
     shown = None if name is None else check_name(name, "a saga")
-    return SagaScope(frame, shown, policy, Interruptions(frame, shown, deadline=deadline, cancellable=cancellable))
+    interruptions: Interruptions | None = None
+    if deadline is not None or cancellable:
+        from .interruption import Interruptions
+
+        interruptions = Interruptions(frame, shown, deadline=deadline, cancellable=cancellable)
+    return SagaScope(frame, shown, policy, interruptions)
 
 
 def current_saga() -> SagaScope:
@@ -115,14 +122,13 @@ class SagaScope(Registration):
         result: What the rollback came to; `None` while there was none.
     """
 
-    def __init__(self, frame: Frame, name: str | None, policy: Policy, interruptions: Interruptions) -> None:
+    def __init__(self, frame: Frame, name: str | None, policy: Policy, interruptions: Interruptions | None) -> None:
         super().__init__(frame)
         self._name = name
         self._policy = policy
         self._interruptions = interruptions
         self.result: CompensationResult | None = None
-        # The next four are set on entry.
-        self._rollback: Rollback | None = None
+        # The next three are set on entry.
         self._token: Token[EnclosingSaga | None] | None = None
         self._outer: SagaScope | None = None
         # Where the block's own code runs.
@@ -134,14 +140,15 @@ class SagaScope(Registration):
 
     async def __aenter__(self) -> Self:
         """Reserve the saga's id and become the current saga."""
-        if self._rollback is not None:
+        if self._id:
             raise RuntimeError("a saga scope can be entered once: call saga(ctx) again")
         frame = self._frame
         await frame.invocation.enter(frame, f"saga {self._name!r}" if self._name else "a saga")
         self._id = frame.reserve(SAGA)
-        self._rollback = Rollback(frame, self._id, self._name, self._policy)
-        self._doom = await self._rollback.recorded_reason()
-        await self._interruptions.enter()
+        if self._id in frame.invocation.history:
+            self._doom = await self._make_rollback(self._id, self._name).recorded_reason()
+        if self._interruptions is not None:
+            await self._interruptions.enter()
         self._branch = frame.branch
         outer = saga_var.get()
         self._outer = outer if isinstance(outer, SagaScope) else None
@@ -158,22 +165,13 @@ class SagaScope(Registration):
         if error is None:
             error = self._frame.unawaited(f"the end of {self._shown}")
             kind = None if error is None else type(error)
-        try:
-            error = await self._interruptions.leave(kind, error, traceback) or error
-        except anyio.get_cancelled_exc_class() as cancellation:
-            error = cancellation
-        if self._frame.invocation.ending is None:
+        if self._interruptions is not None:
             try:
-                await self._settle(error)
-            except Exception as outcome:
-                await self._clean_up(outcome)
-                if outcome is not left_by:
-                    raise
-            except anyio.get_cancelled_exc_class():
-                await self._clean_up(SagaCancelledError())
-                raise
-            else:
-                await self._clean_up(None if error is None else SagaCancelledError())
+                error = await self._interruptions.leave(kind, error, traceback) or error
+            except anyio.get_cancelled_exc_class() as cancellation:
+                error = cancellation
+        if self._frame.invocation.ending is None:
+            await self._settle_and_clean_up(error, left_by)
         if error is not None and error is not left_by:
             raise error
 
@@ -226,7 +224,7 @@ class SagaScope(Registration):
             )
         frame = self._frame
         name = f"{self._name or 'saga'} to savepoint"
-        rollback = Rollback(frame, frame.reserve(SAGA), name, self._policy)
+        rollback = self._make_rollback(frame.reserve(SAGA), name)
         await rollback.recorded_reason()  # checks what is recorded
         entries = self._ledger.in_order_of_undoing(savepoint.registered)
         async with self._undoing():
@@ -268,6 +266,19 @@ class SagaScope(Registration):
 
     # --- Leaving ---------------------------------------------------------------------------------------------
 
+    async def _settle_and_clean_up(self, error: BaseException | None, left_by: BaseException | None) -> None:
+        try:
+            await self._settle(error)
+        except Exception as outcome:
+            await self._clean_up(outcome)
+            if outcome is not left_by:
+                raise
+        except anyio.get_cancelled_exc_class():
+            await self._clean_up(SagaCancelledError())
+            raise
+        else:
+            await self._clean_up(None if error is None else SagaCancelledError())
+
     async def _settle(self, error: BaseException | None) -> None:
         """Do what follows from how the block was left; raises what is to come out of it, if not `error` itself."""
         if self.result is not None:  # rolled back by hand
@@ -290,7 +301,8 @@ class SagaScope(Registration):
         reason = error if error is not None else decode_error(self._doom)
         if not result.is_settled:
             raise error_of(self._shown, result) from reason
-        if type(reason) is SagaCancelledError and not self._interruptions.was_requested:
+        requested = self._interruptions is not None and self._interruptions.was_requested
+        if type(reason) is SagaCancelledError and not requested:
             # The way on is the one that the first run took.
             if self._frame.branch.stopped is not None:
                 await self._frame.branch.halt()
@@ -300,12 +312,16 @@ class SagaScope(Registration):
         raise reason
 
     async def _roll_back(self, reason: ErrorObject) -> CompensationResult:
-        rollback = self._rollback
-        assert rollback is not None  # noqa: S101 - set on entry, and checked by whoever comes from outside
+        rollback = self._make_rollback(self._id, self._name)
         async with self._undoing():
             self.result = result_of(await rollback.run(reason, self._ledger.in_order_of_undoing()))
         self._ledger.clear()
         return self.result
+
+    def _make_rollback(self, rollback_id: str, name: str | None) -> Rollback:
+        from .rollback import Rollback
+
+        return Rollback(self._frame, rollback_id, name, self._policy)
 
     @asynccontextmanager
     async def _undoing(self) -> AsyncGenerator[None]:
@@ -346,6 +362,8 @@ class SagaScope(Registration):
             outcome.add_note(f"cleaning up after {self._shown} failed: {type(failure).__name__}: {failure}")
 
     async def _run_cleanup(self, entry: Entry) -> None:
+        from .compensation import CompensationVerb
+
         verb = CompensationVerb(
             entry,
             parent_id=self._frame.context_id,
@@ -379,7 +397,7 @@ class SagaScope(Registration):
         return reason if isinstance(reason, Exception) else SagaRolledBackError(reason)
 
     def _check_goes_on(self) -> None:
-        if self._rollback is None:
+        if not self._id:
             raise RuntimeError("a saga is used inside its block: async with saga(ctx) as s")
         if self.result is not None:
             raise SagaRolledBackError("it goes no further; use the context for what is to come after")
