@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, overload
 from uuid import UUID
 
-from ._engine.current import frame_var
+from ._engine.current import frame_var, is_replaying
 from ._engine.frame import Frame
 from ._engine.perform import perform
 from ._kernel.completion import FIRST_COMPLETED, BatchResult, Completion, Winner, winner_of
@@ -66,16 +66,32 @@ class DurableContext:
     @property
     def is_replaying(self) -> bool:
         """Whether what comes next on this context has been recorded before."""
-        return self._frame.is_replaying
+        return is_replaying(self._frame)
 
     @property
     def logger(self) -> ReplayAwareLogger:
-        """A standard logger adapter (`durable.execution`), silent while replaying."""
+        """A standard `logging.LoggerAdapter`, silent while replaying; for the logger `durable.execution`.
+
+        Its records carry `execution`, `execution_arn`, `context_id`, and inside of a step or a compensation
+        `operation`, `operation_id` and `attempt`, as attributes. What was said after the last operation that was
+        recorded may be said again after a crash.
+        """
         if self._logger is None:
             from ._engine.log import ReplayAwareLogger  # only here: logging is slow to load
 
             self._logger = ReplayAwareLogger(self._frame, self.execution_name)
         return self._logger
+
+    def log(self, message: str, /, *args: object, level: int = 20, **fields: object) -> None:
+        """Say something, unless replaying: `ctx.log("booked %s", hotel, price=80)`. Records nothing.
+
+        Args:
+            message: As for the standard library's loggers, with `args`.
+            args: What is put into it.
+            level: A level of the standard library's; by default `logging.INFO`.
+            fields: Attributes of the record.
+        """
+        self.logger.log(level, message, *args, extra=fields, stacklevel=2)
 
     @overload
     def step(

@@ -96,3 +96,10 @@ def current_step() -> StepInfo:
         raise LookupError(
             "current_step() is for the body of a step or of a compensation: none is running"
         ) from None
+
+
+def is_replaying(frame: Frame) -> bool:
+    """Whether the code that runs now, in this frame, runs over ground it has covered before."""
+    saga = saga_var.get()
+    # A saga whose rollback has begun is entered again only to come to where it failed.
+    return frame.is_replaying or (saga is not None and saga.doomed() is not None)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import anyio
 import msgspec
 import pytest
@@ -176,31 +174,6 @@ async def test_an_invocation_abandoned_under_the_users_shield_still_ends():
     with pytest.raises(CrashError):
         await harness.invoke()
     assert after == [1]
-
-
-async def test_logging_is_silent_for_what_is_replayed(caplog: pytest.LogCaptureFixture):
-    """Each line appears once over all invocations, with the execution it belongs to."""
-    caplog.set_level(logging.INFO)
-
-    @durable_execution
-    async def work(event: None, ctx: DurableContext) -> None:
-        ctx.logger.info("begin %s", 1)
-        await ctx.step(book)
-        ctx.logger.info("booked")
-        await ctx.wait(1)
-        current_context().logger.warning("waited", extra={"mine": 3})
-        await ctx.wait(1)
-        ctx.logger.info("end")
-
-    harness = Harness(work, name="t-7")
-    await harness.result()
-    assert harness.invocations == 3
-    records = [record for record in caplog.records if record.name == "durable.execution"]
-    assert [record.getMessage() for record in records] == ["begin 1", "booked", "waited", "end"]
-    assert {record.__dict__["execution"] for record in records} == {"t-7"}
-    assert records[2].__dict__["mine"] == 3
-    assert records[0].funcName == "work"
-    assert not logging.getLogger().handlers or logging.getLogger("durable").handlers == []
 
 
 @pytest.mark.parametrize("bad", ["plain", "one parameter", "not a function"])
