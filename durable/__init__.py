@@ -6,17 +6,13 @@ durably. See the README for a first program.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ._engine.current import StepInfo as StepInfo
 from ._engine.current import current_step as current_step
-from ._kernel.completion import BatchItem as BatchItem
-from ._kernel.completion import BatchProgress as BatchProgress
-from ._kernel.completion import BatchResult as BatchResult
-from ._kernel.completion import Completion as Completion
-from ._kernel.completion import Winner as Winner
 from ._kernel.ledger import StepOutcome as StepOutcome
 from ._kernel.retry import Backoff as Backoff
 from ._kernel.retry import Retry as Retry
-from ._operations.callback import Callback as Callback
 from ._saga.registration import Savepoint as Savepoint
 from ._saga.report import CompensationItem as CompensationItem
 from ._saga.report import CompensationResult as CompensationResult
@@ -24,7 +20,6 @@ from ._saga.scope import SagaScope as SagaScope
 from ._saga.scope import current_saga as current_saga
 from ._saga.scope import saga as saga
 from .context import DurableContext as DurableContext
-from .context import DurableTaskGroup as DurableTaskGroup
 from .context import current_context as current_context
 from .exceptions import BatchError as BatchError
 from .exceptions import CallbackError as CallbackError
@@ -66,5 +61,35 @@ from .exceptions import TimeLimitError as TimeLimitError
 from .exceptions import UnawaitedOperationError as UnawaitedOperationError
 from .function import DurableFunction as DurableFunction
 from .function import durable_execution as durable_execution
+
+if TYPE_CHECKING:
+    from ._kernel.completion import BatchItem as BatchItem
+    from ._kernel.completion import BatchProgress as BatchProgress
+    from ._kernel.completion import BatchResult as BatchResult
+    from ._kernel.completion import Completion as Completion
+    from ._kernel.completion import Winner as Winner
+    from ._operations.callback import Callback as Callback
+    from ._operations.task_group import TaskGroup as TaskGroup
+    from ._operations.task_group import TaskHandle as TaskHandle
+else:
+    # Of verbs that not every function uses: loaded when somebody asks for them.
+    _LATER = {
+        "BatchItem": "._kernel.completion",
+        "BatchProgress": "._kernel.completion",
+        "BatchResult": "._kernel.completion",
+        "Completion": "._kernel.completion",
+        "Winner": "._kernel.completion",
+        "Callback": "._operations.callback",
+        "TaskGroup": "._operations.task_group",
+        "TaskHandle": "._operations.task_group",
+    }
+
+    def __getattr__(name: str) -> object:
+        if name in _LATER:
+            from importlib import import_module
+
+            return getattr(import_module(_LATER[name], __name__), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __version__ = "0.1.0"

@@ -3,36 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, overload
-from uuid import UUID
 
 from ._engine.current import frame_var, is_replaying
 from ._engine.frame import Frame
 from ._engine.perform import perform
-from ._kernel.completion import FIRST_COMPLETED, BatchResult, Completion, Winner, winner_of
 from ._kernel.decide import Semantics
 from ._kernel.durations import to_seconds
 from ._kernel.history import describe
 from ._kernel.retry import Retry
 from ._kernel.signatures import signature_of
-from ._operations.callback import Callback, create_callback, wait_for_callback
-from ._operations.chance import random, uuid4
 from ._operations.child import ChildVerb
-from ._operations.condition import DEFAULT_ATTEMPTS, ConditionVerb, Delay
-from ._operations.fanout import Branches, BranchPlan, FanOutVerb, Nesting
-from ._operations.invoke import Invocable, InvokeVerb
-from ._operations.moment import now
 from ._operations.step import StepVerb
-from ._operations.task_group import TaskGroup, TaskHandle
-from ._operations.time_limit import TimeLimit
 from ._operations.wait import WaitVerb
 from ._wire import SubType
 
+# Verbs that not every function uses are imported where they are called: a cold start pays for what it needs.
 if TYPE_CHECKING:
+    from datetime import datetime
     from random import Random
+    from uuid import UUID
 
     from ._engine.log import ReplayAwareLogger
+    from ._kernel.completion import BatchResult, Completion, Winner
+    from ._operations.callback import Callback
+    from ._operations.condition import Delay
+    from ._operations.fanout import Nesting
+    from ._operations.invoke import Invocable
+    from ._operations.task_group import TaskGroup
+    from ._operations.time_limit import TimeLimit
 
 T = TypeVar("T")
 InputT = TypeVar("InputT")
@@ -190,6 +190,8 @@ class DurableContext:
             OperationBudgetError: There is no room left for it in an execution whose saga must be undone.
             FrameMisuseError: Called from another task, or from inside a step (`datetime.now(UTC)` is for there).
         """
+        from ._operations.moment import now
+
         return now(self._frame)
 
     def uuid4(self) -> UUID:
@@ -204,6 +206,8 @@ class DurableContext:
         Raises:
             FrameMisuseError: Called from another task, or from inside a step (`uuid.uuid4()` is for there).
         """
+        from ._operations.chance import uuid4
+
         return uuid4(self._frame)
 
     def random(self) -> Random:
@@ -216,6 +220,8 @@ class DurableContext:
         Raises:
             FrameMisuseError: Called from another task, or from inside a step (`random` itself is for there).
         """
+        from ._operations.chance import random
+
         return random(self._frame)
 
     @overload
@@ -271,6 +277,8 @@ class DurableContext:
             InvalidNameError: Not 1 to 256 printable ASCII characters.
             FrameMisuseError: Called from another task, or from inside a step.
         """
+        from ._operations.callback import create_callback
+
         coroutine = create_callback(
             self._frame, result_type, name=name, timeout=timeout, heartbeat_timeout=heartbeat_timeout
         )
@@ -344,6 +352,8 @@ class DurableContext:
             Exception: What the submitter raised, as its own type.
         """
         shown = signature_of(submitter).name if name is None else name
+        from ._operations.callback import wait_for_callback
+
         coroutine = wait_for_callback(
             self._frame,
             submitter,
@@ -415,6 +425,8 @@ class DurableContext:
             InvalidNameError: A name, an ARN or a tenant id outside of 1 to 256 characters.
             FrameMisuseError: Called from another task, or from inside a step.
         """
+        from ._operations.invoke import InvokeVerb
+
         verb: InvokeVerb[Any] = InvokeVerb(
             self._frame, function, payload, result_type=result_type, name=name, tenant_id=tenant_id
         )
@@ -428,7 +440,7 @@ class DurableContext:
         *,
         until: Callable[[T], bool],
         delay: Delay[T] | None = None,
-        max_attempts: int = DEFAULT_ATTEMPTS,
+        max_attempts: int = 60,
         timeout: float | timedelta | None = None,
         name: str | None = None,
     ) -> Coroutine[Any, Any, T]: ...
@@ -440,7 +452,7 @@ class DurableContext:
         *,
         until: Callable[[T], bool],
         delay: Delay[T] | None = None,
-        max_attempts: int = DEFAULT_ATTEMPTS,
+        max_attempts: int = 60,
         timeout: float | timedelta | None = None,
         name: str | None = None,
     ) -> Coroutine[Any, Any, T]: ...
@@ -451,7 +463,7 @@ class DurableContext:
         *,
         until: Callable[[Any], bool],
         delay: Delay[Any] | None = None,
-        max_attempts: int = DEFAULT_ATTEMPTS,
+        max_attempts: int = 60,
         timeout: float | timedelta | None = None,
         name: str | None = None,
     ) -> Coroutine[Any, Any, Any]:
@@ -485,6 +497,8 @@ class DurableContext:
             FrameMisuseError: Called from another task, or from inside a step.
             Exception: What the check, `until` or `delay` raised, as its own type; it is final.
         """
+        from ._operations.condition import ConditionVerb
+
         verb: ConditionVerb[Any] = ConditionVerb(
             self._frame,
             check,
@@ -530,14 +544,16 @@ class DurableContext:
         )
         return self._frame.called(verb.identity, perform(self._frame, verb))
 
-    def task_group(self) -> DurableTaskGroup:
+    def task_group(self) -> TaskGroup[DurableContext]:
         """A task group whose tasks are child contexts: `async with ctx.task_group() as tg`.
 
         Records nothing of its own. Its shape is anyio's: leaving the block waits for all tasks; what one of them,
         or the block, raises cancels the others and comes out in an `ExceptionGroup`. While the block runs it may
         use the context too. Suspends when nothing in it can go on.
         """
-        return DurableTaskGroup(self._frame)
+        from ._operations.task_group import TaskGroup
+
+        return TaskGroup(self._frame, DurableContext)
 
     def parallel(
         self,
@@ -572,16 +588,15 @@ class DurableContext:
             FrameMisuseError: Called from another task, or from inside a step.
             ValueError: `max_concurrency` below 1.
         """
-        named = (
-            list(branches.items())
-            if isinstance(branches, Mapping)
-            else [(f"parallel-branch-{index}", branch) for index, branch in enumerate(branches)]
-        )
-        verb = self._fan_out(
-            named,
+        from ._operations.fan_outs import parallel_verb
+
+        verb = parallel_verb(
+            self._frame,
+            DurableContext,
+            branches,
             name=name,
             max_concurrency=max_concurrency,
-            completion=completion or Completion(),
+            completion=completion,
             nesting=nesting,
         )
         return self._frame.called(verb.identity, perform(self._frame, verb))
@@ -608,15 +623,10 @@ class DurableContext:
             FrameMisuseError: Called from another task, or from inside a step.
             Exception: What the first to end raised.
         """
-        if not branches:
-            raise ValueError("a race has at least one branch")
-        named = [(f"parallel-branch-{index}", branch) for index, branch in enumerate(branches)]
-        verb = self._fan_out(named, name=name, max_concurrency=None, completion=FIRST_COMPLETED, nesting="nested")
+        from ._operations.fan_outs import race_verb, winner
 
-        async def first() -> Winner[T]:
-            return winner_of(await perform(self._frame, verb))
-
-        return self._frame.called(verb.identity, first())
+        verb = race_verb(self._frame, DurableContext, branches, name=name)
+        return self._frame.called(verb.identity, winner(self._frame, verb))
 
     def map(
         self,
@@ -653,26 +663,17 @@ class DurableContext:
             FrameMisuseError: Called from another task, or from inside a step.
             ValueError: `max_concurrency` below 1.
         """
-        signature = signature_of(function)
-        converter = signature.result
-        given = list(items)
+        from ._operations.fan_outs import map_verb
 
-        def plan(index: int) -> BranchPlan[T]:
-            item = given[index]
-
-            async def body(frame: Frame) -> T:
-                return await function(DurableContext(frame), item)
-
-            return BranchPlan(f"map-item-{index}" if item_name is None else item_name(index, item), body, converter)
-
-        verb: FanOutVerb[T] = FanOutVerb(
+        verb = map_verb(
             self._frame,
-            Branches(len(given), plan),
-            name=signature.name if name is None else name,
-            sub_type=SubType.MAP,
-            branch_sub_type=SubType.MAP_ITERATION,
-            completion=completion or Completion(),
+            DurableContext,
+            function,
+            items,
+            name=name,
+            item_name=item_name,
             max_concurrency=max_concurrency,
+            completion=completion,
             nesting=nesting,
         )
         return self._frame.called(verb.identity, perform(self._frame, verb))
@@ -691,6 +692,8 @@ class DurableContext:
             InvalidDurationError: Less than a second, or more than 366 days.
             InvalidNameError: Not 1 to 256 printable ASCII characters.
         """
+        from ._operations.time_limit import TimeLimit
+
         return TimeLimit(self._frame, duration, name=name, fails=False)
 
     def fail_after(self, duration: float | timedelta, *, name: str = "fail_after") -> TimeLimit:
@@ -708,77 +711,12 @@ class DurableContext:
             InvalidNameError: Not 1 to 256 printable ASCII characters.
             TimeLimitError: Where the block is left: the time passed first.
         """
+        from ._operations.time_limit import TimeLimit
+
         return TimeLimit(self._frame, duration, name=name, fails=True)
-
-    def _fan_out(
-        self,
-        branches: Sequence[tuple[str, Callable[[DurableContext], Awaitable[T]]]],
-        *,
-        name: str,
-        max_concurrency: int | None,
-        completion: Completion,
-        nesting: Nesting,
-    ) -> FanOutVerb[T]:
-        def plan(index: int) -> BranchPlan[T]:
-            branch_name, function = branches[index]
-
-            async def body(frame: Frame) -> T:
-                return await function(DurableContext(frame))
-
-            return BranchPlan(branch_name, body, signature_of(function).result)
-
-        return FanOutVerb(
-            self._frame,
-            Branches(len(branches), plan),
-            name=name,
-            sub_type=SubType.PARALLEL,
-            branch_sub_type=SubType.PARALLEL_BRANCH,
-            completion=completion,
-            max_concurrency=max_concurrency,
-            nesting=nesting,
-        )
 
     def __repr__(self) -> str:
         return f"<DurableContext of {self.execution_name!r} at position {self._frame.position}>"
-
-
-class DurableTaskGroup(TaskGroup):
-    """A durable task group. Made by `DurableContext.task_group`."""
-
-    def start_soon(
-        self,
-        function: Callable[[DurableContext, *Ts], Awaitable[T]],
-        /,
-        *args: *Ts,
-        name: str | None = None,
-    ) -> TaskHandle[T]:
-        """Start a task: a child context, which runs beside the block and the other tasks.
-
-        Records a CONTEXT. Its position is taken here, so that nothing depends on scheduling.
-
-        Args:
-            function: A coroutine function; its first argument is the task's own context.
-            args: Its other positional arguments.
-            name: What it is called in history; by default the function's name.
-
-        Returns:
-            A handle, which has the result once the task has ended.
-
-        Raises:
-            SerializationError: The function's return annotation cannot be decoded.
-            InvalidNameError: Not 1 to 256 printable ASCII characters.
-            FrameMisuseError: Called from another task, or from inside a step.
-            RuntimeError: Not inside the group's block.
-        """
-        signature = signature_of(function)
-
-        async def body(frame: Frame) -> T:
-            return await function(DurableContext(frame), *args)
-
-        verb: ChildVerb[T] = ChildVerb(
-            self._frame, body, signature.result, name=signature.name if name is None else name
-        )
-        return self._start(verb)
 
 
 def current_context() -> DurableContext:

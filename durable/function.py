@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from ._engine.current import frame_var
 from ._engine.frame import Frame
-from ._engine.invocation import Invocation, run_invocation
 from ._kernel.errors import decode_error
 from ._kernel.signatures import describe_callable, evaluate, signature_of
 from ._kernel.values import PLAIN, Converter, converter_for
@@ -19,6 +18,7 @@ from .context import DurableContext
 from .exceptions import NotDurableError, SerializationError
 
 if TYPE_CHECKING:
+    from ._engine.invocation import Invocation
     from .abc import Clock, ServiceClient
 
 
@@ -55,6 +55,8 @@ class DurableFunction(Generic[InputT, ResultT]):
             NonDeterminismError: The code does not follow the execution's history; nothing was recorded.
             ServiceError: Retryable: the service shall invoke again.
         """
+        from ._engine.invocation import run_invocation  # only here: not whoever imports a function invokes it
+
         return await run_invocation(event, client, clock, self._body)
 
     def encode_input(self, value: InputT) -> str:

@@ -3,11 +3,35 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from .._kernel.ids import idempotency_key
-from .branch import Branch
 from .frame import Frame
+
+# A protocol is slow to define, and this one is for checkers only.
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from .branch import Branch
+
+    class EnclosingSaga(Protocol):
+        """What the engine asks of the saga that encloses an operation."""
+
+        def operations_to_undo(self) -> int:
+            """How many operations it may take to roll it and those around it back; 0 if nothing is to be undone."""
+            ...
+
+        def doomed(self) -> EnclosingSaga | None:
+            """The innermost saga, this one or one around it, whose rollback has begun: nothing new runs in it."""
+            ...
+
+        def refusal(self) -> Exception:
+            """Of a doomed saga: what made it roll back, to be raised where the code gets past that."""
+            ...
+
+        def raises_in(self, branch: Branch) -> bool:
+            """Of a doomed saga: whether its refusal is raised here at once; elsewhere the code was cancelled."""
+            ...
 
 
 class StepInfo:
@@ -57,26 +81,6 @@ class StepInfo:
 
     def __repr__(self) -> str:
         return f"<StepInfo {self.name!r} attempt={self.attempt}>"
-
-
-class EnclosingSaga(Protocol):
-    """What the engine asks of the saga that encloses an operation."""
-
-    def operations_to_undo(self) -> int:
-        """How many operations it may take to roll it and those around it back; 0 if nothing is to be undone."""
-        ...
-
-    def doomed(self) -> EnclosingSaga | None:
-        """The innermost saga, this one or one around it, whose rollback has begun: nothing new may run in it."""
-        ...
-
-    def refusal(self) -> Exception:
-        """Of a doomed saga: what made it roll back, to be raised where the code gets past that."""
-        ...
-
-    def raises_in(self, branch: Branch) -> bool:
-        """Of a doomed saga: whether its refusal is raised here at once; elsewhere the code was cancelled, then."""
-        ...
 
 
 frame_var: ContextVar[Frame] = ContextVar("durable_frame")

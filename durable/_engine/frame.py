@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from .._kernel.errors import PACKAGE
 from .._kernel.ids import drawn, operation_id, reserved_id
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from .._wire import Operation
     from .branch import Branch
     from .invocation import Invocation
+
+    _Namespace: TypeAlias = tuple[str | None, int, int, int, tuple[int, int], Branch]
+    """Where a frame counts while it counts in a block further in: prefix, position, ids reserved, blocks opened,
+    chance drawn, branch. A plain tuple: a named one is slow to define."""
 
 T = TypeVar("T")
 
@@ -28,17 +32,6 @@ _DIRECTLY_NESTED: Final = 4
 """How many blocks may begin with a block, without an operation in between, and still be seen from outside."""
 
 _ALTERNATIVES = "use ctx.child() for a subflow, and ctx.task_group(), ctx.parallel() or ctx.map() for concurrency"
-
-
-class _Namespace(NamedTuple):
-    """Where a frame counts, while it counts in a block further in."""
-
-    prefix: str | None
-    position: int
-    reserved: int
-    blocks: int
-    drawn: tuple[int, int]
-    branch: Branch
 
 
 class Frame:
@@ -185,7 +178,7 @@ class Frame:
 
     @property
     def _base_of_block(self) -> tuple[int, ...]:
-        around = [number for outer in self._around for number in (outer.position, outer.reserved)]
+        around = [number for outer in self._around for number in outer[1:3]]
         return (*self._base, *around) if around else self._base
 
     def open_block(self, branch: Branch) -> None:
@@ -195,9 +188,7 @@ class Frame:
         """
         self._reserved += 1
         self._blocks += 1
-        self._around.append(
-            _Namespace(self.prefix, self._position, self._reserved, self._blocks, self._drawn, self.branch)
-        )
+        self._around.append((self.prefix, self._position, self._reserved, self._blocks, self._drawn, self.branch))
         self.prefix = reserved_id(self.prefix, _BLOCK, self._blocks)
         self._position = self._reserved = self._blocks = 0
         self._drawn = (0, 0)
@@ -239,7 +230,7 @@ class Frame:
         if self.finished or self.unasked() is not None:
             return True
         history = self.invocation.history
-        return any(operation_id(outer.prefix, outer.position + 1) in history for outer in self._around)
+        return any(operation_id(outer[0], outer[1] + 1) in history for outer in self._around)
 
     def called(self, what: object, coroutine: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
         """Note that an operation was called: its coroutine is to be awaited before anything else happens here.

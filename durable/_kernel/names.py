@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from .._wire.limits import MAX_NAME_LENGTH, NAME_PATTERN
+from .._wire.limits import MAX_NAME_LENGTH
 from ..exceptions import InvalidNameError
-
-_matches = NAME_PATTERN.fullmatch
 
 
 def check_name(name: str, where: str) -> str:
@@ -14,7 +12,7 @@ def check_name(name: str, where: str) -> str:
     Raises:
         InvalidNameError: Empty, too long, or with other characters.
     """
-    if _matches(name) is None:
+    if not (1 <= len(name) <= MAX_NAME_LENGTH and name.isascii() and name.isprintable()):
         rule = (
             f"a name has 1 to {MAX_NAME_LENGTH} characters"
             if not 1 <= len(name) <= MAX_NAME_LENGTH

@@ -110,10 +110,16 @@ class CreationVerb(Verb[str | None]):
     __slots__ = ("_options",)
 
     def __init__(
-        self, frame: Frame, *, name: str | None, timeout: Duration | None, heartbeat_timeout: Duration | None
+        self,
+        frame: Frame,
+        *,
+        name: str | None,
+        timeout: Duration | None,
+        heartbeat_timeout: Duration | None,
+        sub_type: str = SubType.CALLBACK,
     ) -> None:
         where = "a callback" if name is None else f"callback {check_name(name, 'a callback')!r}"
-        self.identity = Identity(OperationType.CALLBACK, SubType.CALLBACK, name, frame.context_id)
+        self.identity = Identity(OperationType.CALLBACK, sub_type, name, frame.context_id)
         self._options = CallbackOptions(
             timeout_seconds=to_callback_seconds(timeout, f"the timeout of {where}"),
             heartbeat_timeout_seconds=to_callback_seconds(heartbeat_timeout, f"the heartbeat timeout of {where}"),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar, TypeVarTuple
 
 from .._engine.block import Block
 from .._engine.branch import Branch
@@ -12,11 +12,14 @@ from .._engine.current import frame_var
 from .._engine.frame import Frame
 from .._engine.group import BranchGroup
 from .._engine.perform import diverge, perform
+from .._kernel.signatures import signature_of
 from .._wire import OperationStatus
 from ..exceptions import FrameMisuseError
 from .child import ChildVerb
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+ContextT = TypeVar("ContextT")
 
 _UNSET: Any = object()
 
@@ -81,11 +84,13 @@ class TaskHandle(Generic[T]):
         return f"<TaskHandle {self.name!r} {'done' if self.is_done else 'pending'}>"
 
 
-class TaskGroup:
-    """A durable task group, as far as it knows nothing of contexts (see `DurableTaskGroup`)."""
+class TaskGroup(Generic[ContextT]):
+    """A durable task group. Made by `DurableContext.task_group`."""
 
-    def __init__(self, frame: Frame) -> None:
+    def __init__(self, frame: Frame, make_context: Callable[[Frame], ContextT]) -> None:
         self._frame = frame
+        # Contexts are not known here.
+        self._make_context = make_context
         self._group = BranchGroup(frame)
         # The block itself, as long as it runs: it is stopped like any of the tasks.
         self._block = Block(frame)
@@ -93,13 +98,42 @@ class TaskGroup:
         self._errors: dict[int, Exception] = {}
         self._entered = False
 
-    def _start(self, verb: ChildVerb[T]) -> TaskHandle[T]:
-        """Start a task that performs a child context at the next position.
+    def start_soon(
+        self,
+        function: Callable[[ContextT, *Ts], Awaitable[T]],
+        /,
+        *args: *Ts,
+        name: str | None = None,
+    ) -> TaskHandle[T]:
+        """Start a task: a child context, which runs beside the block and the other tasks.
+
+        Records a CONTEXT. Its position is taken here, so that nothing depends on scheduling.
+
+        Args:
+            function: A coroutine function; its first argument is the task's own context.
+            args: Its other positional arguments.
+            name: What it is called in history; by default the function's name.
+
+        Returns:
+            A handle, which has the result once the task has ended.
 
         Raises:
-            RuntimeError: Not inside the group's block.
+            SerializationError: The function's return annotation cannot be decoded.
+            InvalidNameError: Not 1 to 256 printable ASCII characters.
             FrameMisuseError: Called from another task, or from inside a step.
+            RuntimeError: Not inside the group's block.
         """
+        signature = signature_of(function)
+
+        async def body(own: Frame) -> T:
+            return await function(self._make_context(own), *args)
+
+        verb: ChildVerb[T] = ChildVerb(
+            self._frame, body, signature.result, name=signature.name if name is None else name
+        )
+        return self._start(verb)
+
+    def _start(self, verb: ChildVerb[T]) -> TaskHandle[T]:
         if not self._block.is_open:
             raise RuntimeError("a task group is used inside its block: async with ctx.task_group() as tg")
         frame = self._frame

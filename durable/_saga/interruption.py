@@ -16,6 +16,7 @@ from .._engine.frame import Frame
 from .._operations.callback import CreationVerb
 from .._operations.limit import Limit
 from .._operations.time_limit import TimerVerb
+from .._wire import SubType
 from .._wire.limits import MAX_NAME_LENGTH
 from ..exceptions import SagaCancelledError, SagaDeadlineError
 
@@ -42,7 +43,10 @@ class Interruptions:
             self._deadline = Limit(frame, timer, name=shown)
         if cancellable:
             shown = _name(CANCEL, name)
-            callback = CreationVerb(frame, name=shown, timeout=None, heartbeat_timeout=None)
+            # Of a subtype of its own: nobody takes a user's callback, whatever that is called, for this one.
+            callback = CreationVerb(
+                frame, name=shown, timeout=None, heartbeat_timeout=None, sub_type=SubType.CANCELLATION
+            )
             self._request = Limit(frame, callback, name=shown)
 
     async def enter(self) -> None:

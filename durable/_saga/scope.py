@@ -19,12 +19,11 @@ from contextlib import asynccontextmanager
 from contextvars import Token
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 
-from .._engine.branch import Branch
-from .._engine.current import EnclosingSaga, saga_var
+from .._engine.current import saga_var
 from .._engine.frame import SAGA, Frame
 from .._engine.perform import perform
 from .._kernel.durations import to_seconds
@@ -39,12 +38,15 @@ from .report import CompensationResult, error_of, note_of, result_of
 
 # What only a saga that fails, or one with limits, needs is imported then.
 if TYPE_CHECKING:
+    from typing import Protocol
+
+    from .._engine.branch import Branch
+    from .._engine.current import EnclosingSaga
     from .interruption import Interruptions
     from .rollback import Rollback
 
-
-class _HasFrame(Protocol):
-    _frame: Frame
+    class _HasFrame(Protocol):
+        _frame: Frame
 
 
 def saga(

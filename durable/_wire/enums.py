@@ -88,3 +88,4 @@ class SubType:
     SAGA = "Saga"
     COMPENSATION = "Compensation"
     CLEANUP = "Cleanup"
+    CANCELLATION = "Cancellation"

@@ -17,11 +17,11 @@ from .._kernel.errors import encode_error
 from .._kernel.values import PLAIN
 from .._wire import ErrorObject, ExecutionStatus
 from .._wire.limits import (
-    EXECUTION_NAME_PATTERN,
     MAX_EXECUTION_PAYLOAD_BYTES,
     MAX_PAYLOAD_BYTES,
     MAX_STATE_PAGE,
 )
+from .._wire.patterns import EXECUTION_NAME_PATTERN
 from ..abc import Clock, ExecutionRecord, Store
 from ..exceptions import (
     EngineClosedError,
@@ -33,6 +33,7 @@ from ..exceptions import (
 from ..function import DurableFunction
 from .driver import Driver
 from .functions import Functions
+from .inbox import attend, look
 from .invoker import Invoker
 from .machine.execution import new_record
 from .machine.rules import error_bytes
@@ -96,6 +97,9 @@ async def _engine_over(store: Store, clock: Clock, page_size: int) -> AsyncGener
         engine = Engine(store, clock, service, driver)
         tasks.start_soon(driver.keep_time, name="durable timers")
         try:
+            if store.inbox is not None:
+                await look(engine, store.inbox)
+                tasks.start_soon(attend, engine, store.inbox, name="durable inbox")
             yield engine
         except (GeneratorExit, anyio.get_cancelled_exc_class()):
             raise

@@ -6,7 +6,8 @@ import base64
 
 import pytest
 
-from durable._wire.limits import CHECKPOINT_TOKEN_PATTERN, MAX_CHECKPOINT_TOKEN_LENGTH
+from durable._wire.limits import MAX_CHECKPOINT_TOKEN_LENGTH
+from durable._wire.patterns import CHECKPOINT_TOKEN_PATTERN
 from durable.exceptions import StaleTokenError
 from durable.local.tokens import Token
 

@@ -6,13 +6,11 @@ from collections.abc import Callable
 
 from ..._wire import ErrorObject, Operation, OperationType, OperationUpdate
 from ..._wire.limits import (
-    ID_PATTERN,
     MAX_DELAY_SECONDS,
     MAX_PAYLOAD_BYTES,
     MIN_DELAY_SECONDS,
-    NAME_PATTERN,
-    SUB_TYPE_PATTERN,
 )
+from ..._wire.patterns import ID_PATTERN, NAME_PATTERN, SUB_TYPE_PATTERN
 from ...exceptions import ServiceError
 
 _is_id = ID_PATTERN.fullmatch

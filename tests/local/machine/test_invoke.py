@@ -18,7 +18,8 @@ from durable._wire import (
     OperationUpdate,
 )
 from durable._wire.events import ChainedInvokeStartedDetails, EventType, FailureDetails, ResultDetails
-from durable._wire.limits import EXECUTION_NAME_PATTERN, MAX_PAYLOAD_BYTES
+from durable._wire.limits import MAX_PAYLOAD_BYTES
+from durable._wire.patterns import EXECUTION_NAME_PATTERN
 from durable._wire.updates import ChainedInvokeOptions
 from durable.abc import Caller, OperationExtra
 from durable.local.machine.history import event_of
