@@ -129,19 +129,18 @@ class Outside:
     async def _changing(self, execution_id: str) -> AsyncGenerator[tuple[Live, Timestamp, Transition]]:
         """An execution to oneself, up to date. What the block adds is recorded; and what time did, in any case."""
         service = self._service
-        over = False
         with anyio.CancelScope(shield=True):
-            async with service.held(execution_id) as live:
-                forward = Transition()
-                now = service.clock.now()
-                if not live.state.is_over:
-                    live.state.advance(now, forward)
-                try:
-                    yield live, now, forward
-                finally:
-                    if forward:
-                        await service.commit_from_outside(live, forward)
-                    over = live.state.is_over
-            if over:
+            try:
+                async with service.held(execution_id) as live:
+                    forward = Transition()
+                    now = service.clock.now()
+                    if not live.state.is_over:
+                        live.state.advance(now, forward)
+                    try:
+                        yield live, now, forward
+                    finally:
+                        if forward:
+                            await service.commit_from_outside(live, forward)
+            finally:
                 # Senders may ask for callbacks of executions that ended long ago: they do not stay in memory.
-                service.forget(execution_id)
+                service.forget_ended(execution_id)

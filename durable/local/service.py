@@ -229,9 +229,18 @@ class LocalService(ServiceClient):
     def forget(self, execution_id: str) -> None:
         """Let go of an execution's state in memory, unless it is needed soon; it is read again on demand."""
         live = self._live.get(execution_id)
-        # Callees answer soon, as a rule: nothing is read again for each of them.
-        if live is not None and not live.held and live.token is None and not live.state.invokes:
+        if live is None or live.held or live.token is not None:
+            return
+        # Callees answer soon, as a rule: nothing is read again for each of them. And what nobody has been told of is
+        # known here alone.
+        if live.state.is_over or not (live.state.invokes or self._has_changed(live)):
             del self._live[execution_id]
+
+    def forget_ended(self, execution_id: str) -> None:
+        """Let go of an execution's state in memory if it is over."""
+        live = self._live.get(execution_id)
+        if live is not None and live.state.is_over:
+            self.forget(execution_id)
 
     # --- Inside ----------------------------------------------------------------------------------------------
 
