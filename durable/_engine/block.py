@@ -24,8 +24,12 @@ class Block:
         """Whether it has been entered and not been left."""
         return self._branch is not None
 
-    def enter(self) -> None:
-        """Begin."""
+    def enter(self, *, was_left: bool = False) -> None:
+        """Begin.
+
+        Args:
+            was_left: Whether it is recorded that the code has left the block before.
+        """
         frame = self._frame
         around = frame.branch
         self._scope.__enter__()
@@ -33,7 +37,8 @@ class Block:
         frame.open_block(self._branch)
         if around.covers:
             frame.cover()
-            around.arrive()
+            if not was_left and not frame.has_ground_after_block:
+                around.arrive()
 
     def leave(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

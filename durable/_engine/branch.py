@@ -29,6 +29,7 @@ class Branch:
     Attributes:
         parent: The branch around it; `None` for the function itself.
         waiter: What its task is parked on; `None` while it runs.
+        awaited: The branch whose end its task waits for, if it does.
         is_stopped: Whether this very branch was stopped; see `stopped` for those around it.
     """
 
@@ -39,6 +40,7 @@ class Branch:
         "_inside",
         "_parking",
         "_scope",
+        "awaited",
         "is_stopped",
         "parent",
         "waiter",
@@ -47,6 +49,7 @@ class Branch:
     def __init__(self, parking: Parking, parent: Branch | None, scope: anyio.CancelScope | None) -> None:
         self.parent = parent
         self.waiter: Waiter | None = None
+        self.awaited: Branch | None = None
         self.is_stopped = False
         self._parking = parking
         # What cancels it; `None` for the function itself, which only ends.
@@ -73,12 +76,44 @@ class Branch:
             inner, branch = branch, branch.parent
         return False
 
+    def waits_for(self, branch: Branch) -> bool:
+        """Whether it cannot end before `branch` has ended, or one that `branch` is in."""
+        enclosing: set[Branch] = set()
+        outer: Branch | None = branch
+        while outer is not None:
+            enclosing.add(outer)
+            outer = outer.parent
+        seen: set[Branch] = set()
+        pending: list[Branch] = [self]
+        while pending:
+            current = pending.pop()
+            if current in enclosing:
+                return True
+            if current not in seen:
+                seen.add(current)
+                pending.extend(current._inside)
+                if current.awaited is not None:
+                    pending.append(current.awaited)
+        return False
+
     # --- Covering --------------------------------------------------------------------------------------------
 
     @property
     def covers(self) -> bool:
         """Whether its own task may have recorded ground ahead."""
         return self._covers
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether there is recorded ground ahead, in it or in those around it up to the one that was stopped."""
+        branch: Branch | None = self
+        while branch is not None:
+            if branch._covers:
+                return True
+            if branch.is_stopped:
+                return False
+            branch = branch.parent
+        return False
 
     def cover(self) -> None:
         """There may be recorded ground ahead of its task."""

@@ -46,6 +46,7 @@ class Frame:
         finished: Its context, or one around it, has ended; it runs again only to rebuild what records leave out.
         active: The operation whose body is running, for people; nothing else may be called here meanwhile.
         registers: A saga outside of this frame was given a compensation by it (DESIGN section 4, rule 7).
+        opens_block: The operation that is performed begins a block: what is recorded ahead is in there.
     """
 
     __slots__ = (
@@ -65,6 +66,7 @@ class Frame:
         "context_id",
         "finished",
         "invocation",
+        "opens_block",
         "parent",
         "prefix",
         "registers",
@@ -81,18 +83,20 @@ class Frame:
         base: tuple[int, ...] | None = None,
         finished: bool = False,
         is_slot: bool = False,
+        ends: bool = False,
     ) -> None:
         self.invocation = invocation
         self.context_id = context_id
         self.prefix = context_id if prefix is None else prefix
         self.parent = parent
         self.finished: bool = finished or (parent is not None and parent.finished)
-        # Whether its own context has ended: then its end, too, is recorded ground.
-        self._end_is_recorded = finished
+        # Whether its own code has come to its end: then that, too, is recorded ground.
+        self._end_is_recorded = finished or ends
         # Whether it is there for one operation only, which has its id from elsewhere.
         self._is_slot = is_slot
         self.active: str | None = None
         self.registers = False
+        self.opens_block = False
         self.branch: Branch = branch or (invocation.branch if parent is None else parent.branch)
         self._task = invocation.current_task()
         # The path of its context (see `path`).
@@ -111,10 +115,16 @@ class Frame:
         self._called: Called | None = None
 
     @classmethod
-    def of_branch(cls, owner: Frame, branch: Branch, path: tuple[int, ...]) -> Frame:
+    def of_branch(cls, owner: Frame, branch: Branch, path: tuple[int, ...], *, ends: bool) -> Frame:
         """The frame in which a branch performs its one operation, under its owner's context; for its own task."""
         return cls(
-            owner.invocation, context_id=owner.context_id, parent=owner, branch=branch, base=path, is_slot=True
+            owner.invocation,
+            context_id=owner.context_id,
+            parent=owner,
+            branch=branch,
+            base=path,
+            is_slot=True,
+            ends=ends,
         )
 
     def path_of_branch(self, at: int) -> tuple[int, ...]:
@@ -155,16 +165,19 @@ class Frame:
 
     def unasked(self) -> Operation | None:
         """What is recorded ahead in this namespace: nothing may be, where the code ends."""
+        recorded = self.invocation.history.get(self.peek())
+        return recorded or self._without_position(self.prefix, self._reserved, self._blocks)
+
+    def _without_position(self, prefix: str | None, reserved: int, blocks: int) -> Operation | None:
+        """What is recorded ahead without a position in the namespace: of its next saga, or in its next block."""
         history = self.invocation.history
-        found = history.get(self.peek())
-        prefix, reserved, blocks = self.prefix, self._reserved, self._blocks
         for _ in range(_DIRECTLY_NESTED):
-            if found is not None:
-                break
             block = reserved_id(prefix, _BLOCK, blocks + 1)
             found = history.get(reserved_id(prefix, SAGA, reserved + 1)) or history.get(operation_id(block, 1))
+            if found is not None:
+                return found
             prefix, reserved, blocks = block, 0, 0
-        return found
+        return None
 
     @property
     def position(self) -> int:
@@ -204,15 +217,27 @@ class Frame:
     @property
     def has_recorded_ground(self) -> bool:
         """Whether the code of its branch, here or after this frame, comes to something recorded."""
-        history = self.invocation.history
-        frame: Frame | None = self
-        while frame is not None and frame.branch is self.branch:
-            if frame._end_is_recorded:
-                return True
-            if not frame._is_slot and (frame.peek() in history or frame.unasked() is not None):
-                return True
-            frame = frame.parent
-        return False
+        if self.opens_block or (not self._is_slot and self.unasked() is not None):
+            return True
+        return not self._around and self._goes_on_after()
+
+    @property
+    def has_ground_after_block(self) -> bool:
+        """The same for the branch around the block that is open: whether its code has left the block before."""
+        prefix, position, reserved, blocks, _, _ = self._around[-1]
+        if operation_id(prefix, position + 1) in self.invocation.history:
+            return True
+        if self._without_position(prefix, reserved, blocks) is not None:
+            return True
+        return len(self._around) == 1 and self._goes_on_after()
+
+    def _goes_on_after(self) -> bool:
+        """Whether the code of its branch has come to its end, or to something recorded after that."""
+        if self._end_is_recorded:
+            return True
+        parent = self.parent
+        branch = self._around[0][-1] if self._around else self.branch
+        return parent is not None and parent.branch is branch and parent.has_recorded_ground
 
     def cover(self) -> None:
         """Its task goes on: let the branch know whether there is recorded ground ahead."""

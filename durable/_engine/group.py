@@ -13,7 +13,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -42,10 +42,9 @@ class BranchGroup:
         self._frame = frame
         self._parking = frame.invocation.parking
         self._tasks = anyio.create_task_group()
-        # The owner's context variables: branches belong to the saga that is around the group, not to one that is
-        # begun inside of it and may end before they do.
+        # Both as the owner has them where the group is entered: its context variables, for whoever starts a branch,
+        # and the branch it is in. Later it may be in a block of that.
         self._context = copy_context()
-        # The branch that they are in: the owner's where the group is entered. Later it may be in a block of it.
         self._around = frame.branch
         self._running: set[Branch] = set()
         self.is_stopped = False
@@ -54,7 +53,16 @@ class BranchGroup:
         # Those who wait for the end of one branch, until it has come.
         self._waiters: dict[Branch, list[Waiter]] = {}
 
-    def start(self, body: BranchBody, *, at: int, covers: bool, name: str) -> Branch:
+    def start(
+        self,
+        body: BranchBody,
+        *,
+        at: int,
+        covers: bool,
+        name: str,
+        ends: bool = False,
+        context: Context | None = None,
+    ) -> Branch:
         """Start a branch.
 
         Args:
@@ -62,6 +70,8 @@ class BranchGroup:
             at: Its position in the owner's frame, or its number among the branches of one operation.
             covers: Whether anything of it is recorded.
             name: For people who look at tasks.
+            ends: Whether it is recorded that its code has come to its end.
+            context: Its context variables; by default the owner's.
         """
         scope = anyio.CancelScope()
         branch = Branch(self._parking, self._around, scope)
@@ -72,9 +82,9 @@ class BranchGroup:
             branch.stop()
         # Counted here and not when its task gets its turn: in between nobody else may find that none is active.
         self._parking.resume()
-        # In the owner's own variables, whoever starts it: it may be a branch that has just ended.
-        run = partial(self._run, body, branch, scope, self._frame.path_of_branch(at))
-        self._context.run(partial(self._tasks.start_soon, run, name=name))
+        # Not in those of whoever starts it: that may be a branch that has just ended.
+        run = partial(self._run, body, branch, scope, self._frame.path_of_branch(at), ends=ends)
+        (context or self._context).run(partial(self._tasks.start_soon, run, name=name))
         return branch
 
     def stop(self) -> None:
@@ -97,13 +107,19 @@ class BranchGroup:
         while branch in self._running:
             waiter = Waiter(frame)
             self._waiters.setdefault(branch, []).append(waiter)
-            frame.branch.arrive()  # what is waited for covers for itself
-            await self._parking.wait(waiter)
+            frame.settle()  # what is waited for covers for itself
+            frame.branch.awaited = branch
+            try:
+                await self._parking.wait(waiter)
+            finally:
+                frame.branch.awaited = None
             if frame.invocation.ending is not None:
                 await frame.invocation.leave("waiting for a branch")
 
     async def __aenter__(self) -> Self:
         """Begin."""
+        self._context = copy_context()
+        self._around = self._frame.branch
         await self._tasks.__aenter__()
         return self
 
@@ -119,14 +135,16 @@ class BranchGroup:
             self.is_stopped = True
         if self._running:
             self._owner_rests = True
-            self._frame.branch.arrive()
+            self._frame.settle()
             self._parking.rest()
         await self._tasks.__aexit__(kind, error, traceback)
 
-    async def _run(self, body: BranchBody, branch: Branch, scope: anyio.CancelScope, path: tuple[int, ...]) -> None:
+    async def _run(
+        self, body: BranchBody, branch: Branch, scope: anyio.CancelScope, path: tuple[int, ...], *, ends: bool
+    ) -> None:
         try:
             with scope:
-                await body(Frame.of_branch(self._frame, branch, path))
+                await body(Frame.of_branch(self._frame, branch, path, ends=ends))
         finally:
             self._end(branch)
 

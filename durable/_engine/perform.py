@@ -7,7 +7,7 @@ checks that keep replay honest are here, once for all of them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from .._kernel.decide import Decision, Interrupt, Park, Raise, Replay, Return, Run, Start
 from .._kernel.history import Identity, describe
@@ -16,6 +16,9 @@ from .._wire.updates import ContextOptions, StepOptions, WaitOptions
 from ..exceptions import NonDeterminismError
 from .current import saga_var
 from .frame import Frame, user_location
+
+if TYPE_CHECKING:
+    from .current import EnclosingSaga
 
 T = TypeVar("T")
 
@@ -132,7 +135,14 @@ async def _check_seen(frame: Frame, verb: Verb[T]) -> None:
 
     Only what is recorded after it shows that it was seen. If nothing is, the branch stood here when it was stopped.
     """
-    if verb.ended_by_others and not frame.has_recorded_ground:
+    if verb.ended_by_others:
+        await halt_unless_seen(frame)
+
+
+async def halt_unless_seen(frame: Frame) -> None:
+    """In a branch that was stopped: stand here, unless it is recorded that the code went on from here."""
+    frame.settle()
+    if not frame.branch.goes_on:
         await frame.branch.halt()
 
 
@@ -172,7 +182,7 @@ async def _run(frame: Frame, verb: Verb[T], operation_id: str, decision: Run | I
         # Whatever its code made of the cancellation that ends the invocation: that is not its outcome.
         await invocation.leave(str(verb.identity))
     if verb.identity.type is OperationType.CONTEXT:
-        await _refuse(frame)
+        await refuse(frame)
     if verb.awaits_end:
         await journal.record(update)
     else:
@@ -199,18 +209,32 @@ def fail_divergence(frame: Frame, recorded: Operation | None, found: str) -> Non
     frame.invocation.fail(error)
 
 
+def note_start(frame: Frame, verb: Verb[Any], operation_id: str, saga: EnclosingSaga | None) -> None:
+    """Record that a branch is started which performs this, unless it has to be refused: it finds that out itself.
+
+    Where it is started, and not when it gets its turn: nothing that comes after may be recorded before. So what is
+    recorded has no gaps, whatever the scheduling, and a replay sees from what is next whether there is more.
+    """
+    invocation = frame.invocation
+    if invocation.ending or frame.finished or frame.branch.stopped or (saga is not None and saga.doomed()):
+        return
+    update = verb.start_update(operation_id)
+    invocation.journal.note(update)
+    invocation.history.assume(update, invocation.clock.now())
+
+
 async def _admit(frame: Frame, verb: Verb[T], recorded: Operation | None) -> None:
     """Before anything new happens: is there still room for it here?"""
     if recorded is not None and verb.identity.type is OperationType.CONTEXT:
         return  # it has begun and is entered: what is new inside it is refused there
-    await _refuse(frame)
+    await refuse(frame)
     if frame.finished:
         await diverge(frame, None, str(verb.identity))
     if recorded is None:
         frame.invocation.budget.take(saga_var.get())
 
 
-async def _refuse(frame: Frame) -> None:
+async def refuse(frame: Frame) -> None:
     """Nothing new is done or recorded in a branch that was stopped, nor in a saga whose rollback has begun.
 
     The code is here because it was here the first time. If the saga's own code failed here, it does so again. A

@@ -11,15 +11,15 @@ that have ended. Then what has begun comes exactly as far as it came before, and
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
-from .._engine.current import frame_var
+from .._engine.current import frame_var, saga_var
 from .._engine.frame import Frame
 from .._engine.group import BranchGroup
-from .._engine.perform import perform
+from .._engine.perform import note_start, perform, refuse
 from .._kernel.completion import (
     CODE,
     STATUS,
@@ -130,7 +130,7 @@ class FanOutVerb(BodyVerb[BatchResult[T]]):
 
     async def run(self, frame: Frame, operation_id: str, decision: Run | Interrupt) -> OperationUpdate:  # noqa: ARG002
         """Run the branches."""
-        owner = Frame(frame.invocation, context_id=operation_id, parent=frame)
+        owner = Frame(frame.invocation, context_id=operation_id, parent=frame, is_slot=True)
         try:
             result = await self._run_in(frame, owner, None)
         except Exception as error:  # noqa: BLE001 - the completion policy's own
@@ -157,7 +157,7 @@ class FanOutVerb(BodyVerb[BatchResult[T]]):
             return self._live[1]
         recorded = frame.invocation.history.get(operation_id)
         record = self._decode(recorded.result if recorded is not None else None)
-        owner = Frame(frame.invocation, context_id=operation_id, parent=frame, finished=True)
+        owner = Frame(frame.invocation, context_id=operation_id, parent=frame, finished=True, is_slot=True)
         return await self._run_in(frame, owner, record)
 
     def value(self, payload: str | None) -> BatchResult[T]:
@@ -235,29 +235,26 @@ class _FanOut(Generic[T]):
         self._succeeded = 0
         self._failed = 0
         # Why it is complete; set once.
-        self._reason: CompletionReason | None = record.reason if record is not None else None
-        # What the user's own policy raised.
-        self._policy_error: Exception | None = None
-        # The next branch to start, how many run, and which have been started.
-        self._next = 0
+        self._reason: CompletionReason | None = None
+        # What the user's own policy raised, or what gives names to items.
+        self._error: Exception | None = None
+        # The branches that are still to be started, how many run, and which have been started.
+        self._todo: Iterator[int] = iter(range(self._branches.count))
         self._running = 0
         self._started: set[int] = set()
 
     async def run(self) -> BatchResult[T]:
         """Run what is to run, and wait for it."""
         async with self._group:
-            if self._reason is None:
-                self._look_at_records()
-            if self._reason is not None:
-                self._group.stop()
-                self._start_what_has_begun()
+            if self._record is not None:
+                self._complete(self._record.reason)
             else:
-                while self._may_start():
-                    self._start(self._next)
-                    # One that ends at once, as on replay, has ended before the next one takes up room.
-                    await self._owner.invocation.give_way()
-        if self._policy_error is not None:
-            raise self._policy_error
+                self._look_at_records()
+            while self._start_next():
+                # One that ends at once, as on replay, has ended before the next one takes up room.
+                await self._owner.invocation.give_way()
+        if self._error is not None:
+            raise self._error
         return self._result()
 
     def _look_at_records(self) -> None:
@@ -268,73 +265,104 @@ class _FanOut(Generic[T]):
             recorded = self._recorded(index)
             if recorded is not None and recorded.is_final:
                 self._count(succeeded=recorded.status is OperationStatus.SUCCEEDED)
-        self._decide()
+        if self._succeeded or self._failed:
+            self._decide()
         self._succeeded = self._failed = 0  # they are counted again when they end
 
-    def _start_what_has_begun(self) -> None:
-        statuses = None if self._record is None else self._record.statuses
-        for index in range(self._branches.count):
-            if statuses is None:
-                begun = self._recorded(index) is not None
-            else:
-                begun = index < len(statuses) and STATUS[statuses[index]] != "not started"
-            if begun:
-                self._start(index)
+    # --- Starting --------------------------------------------------------------------------------------------
 
-    def _may_start(self) -> bool:
-        return self._reason is None and self._running < self._verb._limit and self._next < self._branches.count
+    def _start_next(self) -> bool:
+        """Start one more branch, if there is one and room for it."""
+        if self._running >= self._verb._limit:
+            return False
+        index = next(self._todo, None)
+        if index is None:
+            return False
+        try:
+            self._start(index)
+        except Exception as error:  # noqa: BLE001 - the user's own names; they are to be known before the branch is
+            self._fail(error)
+            return False
+        return True
 
     def _start(self, index: int) -> None:
-        self._next = index + 1
+        plan = self._branches[index]
+        recorded = None if self._is_new else self._recorded(index)
+        if self._flat:
+            check_name(plan.name, "a branch")
+            body = self._flat_branch(index, plan)
+        else:
+            body = self._nested_branch(index, plan, recorded)
         self._running += 1
         self._started.add(index)
-        plan = self._branches[index]
-        covers = not self._is_new and (self._flat or self._record is not None or self._recorded(index) is not None)
 
         async def run(slot: Frame) -> None:
+            goes_on = True
             try:
-                value = await (
-                    self._run_flat(slot, index, plan) if self._flat else self._run_nested(slot, index, plan)
-                )
+                value = await body(slot)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is the branch's outcome
                 self._end(index, plan.name, error=error)
+            except BaseException:
+                goes_on = slot.branch.is_stopped  # by itself; otherwise whoever waits for all of them is cancelled
+                raise
             else:
                 self._end(index, plan.name, value=value)
+            finally:
+                self._running -= 1
+                if goes_on and self._owner.invocation.ending is None:
+                    self._start_next()
 
-        self._group.start(run, at=index, covers=covers, name=f"durable branch {plan.name}")
-
-    async def _run_nested(self, slot: Frame, index: int, plan: BranchPlan[T]) -> T:
-        verb: ChildVerb[T] = ChildVerb(
-            slot, plan.body, plan.converter, name=plan.name, sub_type=self._verb._branch_sub_type
+        self._group.start(
+            run,
+            at=index,
+            covers=not self._is_new and (self._flat or self._record is not None or recorded is not None),
+            name=f"durable branch {plan.name}",
+            ends=self._has_ended(index),
         )
-        return await perform(slot, verb, self._id(index))
 
-    async def _run_flat(self, slot: Frame, index: int, plan: BranchPlan[T]) -> T:
-        frame = Frame(slot.invocation, context_id=self._owner.context_id, prefix=self._id(index), parent=slot)
-        frame.settle()
-        frame_var.set(frame)  # of this task
-        what = f"the result of {plan.name!r}"
-        try:
-            value = await plan.body(frame)
-            await check_end(frame, f"the end of {plan.name!r}")
-            decoded: T = plan.converter.decode(plan.converter.encode(value, what), what)
-        except Exception as error:  # noqa: BLE001 - raised as a replay will
-            _, rebuilt = rebuild_live(error)
-            raise rebuilt from rebuilt.__cause__
-        return decoded
+    def _nested_branch(
+        self, index: int, plan: BranchPlan[T], recorded: Operation | None
+    ) -> Callable[[Frame], Awaitable[T]]:
+        branch_id = self._id(index)
+        verb: ChildVerb[T] = ChildVerb(
+            self._owner, plan.body, plan.converter, name=plan.name, sub_type=self._verb._branch_sub_type
+        )
+        if recorded is None and not self._group.is_stopped:
+            note_start(self._owner, verb, branch_id, saga_var.get())
+        return lambda slot: perform(slot, verb, branch_id)
+
+    def _flat_branch(self, index: int, plan: BranchPlan[T]) -> Callable[[Frame], Awaitable[T]]:
+        async def body(slot: Frame) -> T:
+            frame = Frame(slot.invocation, context_id=self._owner.context_id, prefix=self._id(index), parent=slot)
+            frame.settle()
+            frame_var.set(frame)  # of this task
+            what = f"the result of {plan.name!r}"
+            try:
+                value = await plan.body(frame)
+                await check_end(frame, f"the end of {plan.name!r}")
+                decoded: T = plan.converter.decode(plan.converter.encode(value, what), what)
+            except Exception as error:  # noqa: BLE001 - raised as a replay will
+                _, rebuilt = rebuild_live(error)
+                await self._refuse_end(slot)
+                raise rebuilt from rebuilt.__cause__
+            await self._refuse_end(slot)
+            return decoded
+
+        return body
+
+    async def _refuse_end(self, slot: Frame) -> None:
+        """A flat branch that was stopped has no outcome, whatever its code made of that."""
+        if not slot.finished:
+            await refuse(slot)
+
+    # --- Ending ----------------------------------------------------------------------------------------------
 
     def _end(self, index: int, name: str, *, value: T | None = None, error: Exception | None = None) -> None:
         status: ItemStatus = "succeeded" if error is None else "failed"
         self._outcomes[index] = BatchItem(index=index, name=name, status=status, result=value, error=error)
-        self._running -= 1
         self._count(succeeded=error is None)
-        if self._reason is not None:
-            return
-        self._decide()
-        if self._reason is not None:
-            self._group.stop()
-        elif self._owner.invocation.ending is None and self._may_start():
-            self._start(self._next)
+        if self._reason is None:
+            self._decide()
 
     def _count(self, *, succeeded: bool) -> None:
         if succeeded:
@@ -344,11 +372,37 @@ class _FanOut(Generic[T]):
 
     def _decide(self) -> None:
         try:
-            self._reason = self._verb._completion.reason(self._progress())
+            reason = self._verb._completion.reason(self._progress())
         except Exception as error:  # noqa: BLE001 - the user's own policy
             error.add_note(f"raised by the completion policy of {self._verb.identity}")
-            self._policy_error = error
-            self._reason = "CUSTOM_COMPLETION_FAILED"
+            self._fail(error)
+        else:
+            if reason is not None:
+                self._complete(reason)
+
+    def _fail(self, error: Exception) -> None:
+        self._error = self._error or error
+        self._complete("CUSTOM_COMPLETION_FAILED")
+
+    def _complete(self, reason: CompletionReason) -> None:
+        """Let nothing new begin, and what has begun come as far as it came before."""
+        self._reason = reason
+        self._group.stop()
+        self._todo = iter(()) if self._is_new else filter(self._has_begun, self._todo)
+
+    def _has_begun(self, index: int) -> bool:
+        """Whether something is recorded of a branch: then it is gone over, as it may have registered something."""
+        if self._record is not None:
+            return self._recorded_status(index) != "not started"
+        if not self._flat:
+            return self._recorded(index) is not None
+        return Frame(self._owner.invocation, prefix=self._id(index), parent=self._owner).unasked() is not None
+
+    def _has_ended(self, index: int) -> bool:
+        """Whether it is known that its code has come to its end."""
+        return self._record is not None and self._recorded_status(index) in {"succeeded", "failed"}
+
+    # --- The outcome -----------------------------------------------------------------------------------------
 
     def _progress(self) -> BatchProgress:
         return BatchProgress(self._branches.count, self._succeeded, self._failed)
@@ -366,6 +420,10 @@ class _FanOut(Generic[T]):
     def _missing(self, index: int) -> BatchItem[T]:
         status: ItemStatus = "cancelled" if index in self._started else "not started"
         return BatchItem(index=index, name=self._branches[index].name, status=status)
+
+    def _recorded_status(self, index: int) -> ItemStatus:
+        statuses = self._record.statuses if self._record is not None else ""
+        return STATUS[statuses[index]] if index < len(statuses) else "not started"
 
     def _recorded(self, index: int) -> Operation | None:
         return self._owner.invocation.history.get(self._id(index))

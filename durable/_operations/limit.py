@@ -58,9 +58,13 @@ class Limit:
             raise RuntimeError(f"{self._name} can be entered once: ask for another one")
         frame = self._frame
         self._trigger_id = frame.peek()
-        await perform(frame, self._trigger)
-        self._block.enter()
+        frame.opens_block = True
+        try:
+            await perform(frame, self._trigger)
+        finally:
+            frame.opens_block = False
         outcome = frame.invocation.history.get(outcome_id(self._trigger_id))
+        self._block.enter(was_left=outcome is not None)
         trigger = self.trigger
         if outcome is not None and outcome.is_final:
             if outcome.result == _STOPPED:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import copy_context
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, TypeVarTuple
 
 from .._engine.block import Block
 from .._engine.branch import Branch
-from .._engine.current import frame_var
-from .._engine.frame import Frame
+from .._engine.current import frame_var, saga_var
+from .._engine.frame import Frame, user_location
 from .._engine.group import BranchGroup
-from .._engine.perform import diverge, perform
+from .._engine.perform import diverge, halt_unless_seen, note_start, perform
 from .._kernel.signatures import signature_of
 from .._wire import OperationStatus
 from ..exceptions import FrameMisuseError
 from .child import ChildVerb
+
+if TYPE_CHECKING:
+    from .._engine.current import EnclosingSaga
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -70,14 +74,16 @@ class TaskHandle(Generic[T]):
         return frame.called(f"waiting for task {self.name!r}", self._wait(frame))
 
     async def _wait(self, frame: Frame) -> T:
-        branch: Branch | None = frame.branch
-        while branch is not None:
-            if branch is self._branch:
-                raise FrameMisuseError(f"task {self.name!r} waits for its own end")
-            branch = branch.parent
         await frame.invocation.enter(frame, f"waiting for task {self.name!r}")
-        if self._branch is not None:
+        if self._branch is not None and self._group.is_running(self._branch):
+            if self._branch.waits_for(frame.branch):
+                raise FrameMisuseError(
+                    f"task {self.name!r} was waited for at {user_location()}, but it waits itself for who waits "
+                    "there: neither would ever end"
+                )
             await self._group.wait_for(self._branch, frame)
+        if frame.branch.stopped is not None:
+            await halt_unless_seen(frame)
         return self.result()
 
     def __repr__(self) -> str:
@@ -94,9 +100,13 @@ class TaskGroup(Generic[ContextT]):
         self._group = BranchGroup(frame)
         # The block itself, as long as it runs: it is stopped like any of the tasks.
         self._block = Block(frame)
-        # What tasks raised, by their position.
+        # How many tasks have been started, and what they raised, by their number.
+        self._started = 0
         self._errors: dict[int, Exception] = {}
         self._entered = False
+        # The saga around the group: its tasks belong to that, not to one that is begun in the block and may end
+        # before they do.
+        self._saga: EnclosingSaga | None = None
 
     def start_soon(
         self,
@@ -139,8 +149,11 @@ class TaskGroup(Generic[ContextT]):
         frame = self._frame
         frame.check(verb.identity)
         operation_id = frame.take()
-        position = frame.position
         recorded = frame.invocation.history.get(operation_id)
+        if recorded is None and not self._group.is_stopped:
+            note_start(frame, verb, operation_id, self._saga)
+        self._started += 1
+        number = self._started
         name = verb.identity.name or ""
         handle: TaskHandle[T] = TaskHandle(name, self._group)
 
@@ -148,11 +161,13 @@ class TaskGroup(Generic[ContextT]):
             try:
                 handle._value = await perform(slot, verb, operation_id)
             except Exception as error:  # noqa: BLE001 - raised where the group is left
-                handle._error = self._errors[position] = error
+                handle._error = self._errors[number] = error
                 self.cancel()
 
+        context = copy_context()
+        context.run(saga_var.set, self._saga)
         handle._branch = self._group.start(
-            run, at=position, covers=recorded is not None, name=f"durable task {name}"
+            run, at=frame.position, covers=recorded is not None, name=f"durable task {name}", context=context
         )
         if recorded is not None and recorded.is_final and recorded.status is not OperationStatus.SUCCEEDED:
             self.cancel()  # it is going to fail: what was cancelled because of that must not go further than it did
@@ -169,6 +184,7 @@ class TaskGroup(Generic[ContextT]):
             raise RuntimeError("a task group can be entered once: call ctx.task_group() again")
         self._entered = True
         await self._frame.invocation.enter(self._frame, "a task group")
+        self._saga = saga_var.get()
         await self._group.__aenter__()
         self._block.enter()
         return self
@@ -193,7 +209,7 @@ class TaskGroup(Generic[ContextT]):
             return False
         if unasked is not None:
             await diverge(self._frame, unasked, "the end of a task group's block")
-        errors = [self._errors[position] for position in sorted(self._errors)]
+        errors = [self._errors[number] for number in sorted(self._errors)]
         if own is not None:
             errors.append(own)
         if errors:

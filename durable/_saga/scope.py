@@ -262,9 +262,7 @@ class SagaScope(Registration):
 
     def raises_in(self, branch: Branch) -> bool:
         """Whether the block's own code failed, here; not a branch inside of it, and not by being cancelled."""
-        if branch is not self._branch:
-            return False
-        return branch.stopped is None or not isinstance(decode_error(self._doom), SagaCancelledError)
+        return branch is self._branch and not isinstance(decode_error(self._doom), SagaCancelledError)
 
     # --- Leaving ---------------------------------------------------------------------------------------------
 
