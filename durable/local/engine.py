@@ -54,6 +54,7 @@ async def open_engine(
     store: Store | None = None,
     clock: Clock | None = None,
     page_size: int = MAX_STATE_PAGE,
+    max_operations: int | None = None,
 ) -> AsyncGenerator[Engine]:
     """Open an embedded engine.
 
@@ -66,6 +67,7 @@ async def open_engine(
         store: A store to use instead. Whoever opened it closes it.
         clock: The time to go by; tests skip it.
         page_size: How many operations an invocation is handed at once.
+        max_operations: How many operations an execution may have; on AWS it is 3,000. By default there is no limit.
 
     Raises:
         StoreLockedError: Another engine has the file.
@@ -73,15 +75,18 @@ async def open_engine(
         StoreError: It cannot be opened.
         ValueError: Both `path` and `store` are given.
     """
+    clock = clock or SystemClock()
     if store is not None:
         if path is not None:
             raise ValueError("an engine has a path or a store, not both")
-        async with _engine_over(store, clock or SystemClock(), page_size) as engine:
+        service = LocalService(store, clock, page_size=page_size, max_operations=max_operations)
+        async with _engine_over(store, clock, service) as engine:
             yield engine
         return
     opened = MemoryStore() if path is None else await anyio.to_thread.run_sync(_open_file, os.fspath(path))
     try:
-        async with _engine_over(opened, clock or SystemClock(), page_size) as engine:
+        service = LocalService(opened, clock, page_size=page_size, max_operations=max_operations)
+        async with _engine_over(opened, clock, service) as engine:
             yield engine
     finally:
         with anyio.CancelScope(shield=True):
@@ -89,8 +94,7 @@ async def open_engine(
 
 
 @asynccontextmanager
-async def _engine_over(store: Store, clock: Clock, page_size: int) -> AsyncGenerator[Engine]:
-    service = LocalService(store, clock, page_size=page_size)
+async def _engine_over(store: Store, clock: Clock, service: LocalService) -> AsyncGenerator[Engine]:
     failure: BaseException | None = None
     async with anyio.create_task_group() as tasks:
         driver = Driver(service, clock, tasks)

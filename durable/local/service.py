@@ -52,9 +52,19 @@ class LocalService(ServiceClient):
         store: Where executions are kept.
         clock: What time it is.
         page_size: How many operations go into an invocation's event, and into a page of the state.
+        max_operations: How many operations an execution may have, the EXECUTION itself among them; `None` if there
+            is no limit.
     """
 
-    def __init__(self, store: Store, clock: Clock, *, page_size: int = MAX_STATE_PAGE) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        page_size: int = MAX_STATE_PAGE,
+        max_operations: int | None = None,
+    ) -> None:
+        self.max_operations = max_operations
         self._store = store
         self.clock = clock
         self._page_size = page_size
@@ -231,8 +241,8 @@ class LocalService(ServiceClient):
         live = self._live.get(execution_id)
         if live is None or live.held or live.token is not None:
             return
-        # Callees answer soon, as a rule: nothing is read again for each of them. And what nobody has been told of is
-        # known here alone.
+        # Callees answer soon, as a rule: nothing is read again for each of them. And what nobody has been told of
+        # is known here alone.
         if live.state.is_over or not (live.state.invokes or self._has_changed(live)):
             del self._live[execution_id]
 
@@ -257,6 +267,8 @@ class LocalService(ServiceClient):
         told = bool(forward.operations or live.untold)
         if updates:
             state.apply(updates, now, forward)
+            if self.max_operations is not None and state.count_with(forward) > self.max_operations:
+                raise RefusedUpdateError(f"an execution has at most {self.max_operations:,} operations")
         if forward.extras:
             self._resolve(state.record.function, forward)
         if forward:

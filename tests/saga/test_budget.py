@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from durable import DurableContext, OperationBudgetError, Retry, durable_execution, saga
+from durable import DurableContext, ExecutionFailedError, OperationBudgetError, Retry, durable_execution, saga
+from durable.local import open_engine
+from durable.testing import SkippingClock
 from tests.harness import CrashError, Harness
 
 pytestmark = pytest.mark.anyio
@@ -170,3 +172,28 @@ async def test_a_crash_at_any_call_changes_nothing():
         assert isinstance(await harness.error(), OperationBudgetError), number
         assert list(dict.fromkeys(CANCELLED)) == booked, number
         assert len(harness.operations()) + 1 <= 14, number
+
+
+async def test_the_embedded_engine_can_have_the_limit_and_refuses_what_is_beyond_it():
+    """Outside of sagas nothing holds back: the service refuses the call, and the execution fails."""
+
+    @durable_execution
+    async def work(saga_around: bool, ctx: DurableContext) -> None:
+        if saga_around:
+            async with saga(ctx) as s:
+                for number in range(100):
+                    await s.step(book, number, compensate=cancel)
+        for number in range(100):
+            await ctx.step(look_up, number)
+
+    async with open_engine(clock=SkippingClock(), max_operations=20) as engine:
+        engine.register(work)
+        inside = await engine.start(work, True)
+        with pytest.raises(ExecutionFailedError) as caught:
+            await inside.result()
+        assert isinstance(caught.value.__cause__, OperationBudgetError)
+        assert len(CANCELLED) > 2
+        outside = await engine.start(work, False)
+        with pytest.raises(ExecutionFailedError, match="at most 20 operations"):
+            await outside.result()
+        assert len(await engine.operations(outside.name)) + 1 == 20

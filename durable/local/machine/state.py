@@ -182,6 +182,10 @@ class ExecutionState:
                 changed[update.id], event, forward.extras[update.id] = invoke.apply(known, update, now)
             forward.events.append(event)
 
+    def count_with(self, forward: Transition) -> int:
+        """How many operations there would be, the EXECUTION itself among them."""
+        return 1 + len(self.operations) + sum(key not in self.operations for key in forward.operations)
+
     def why_closed(self, operation: Operation) -> str | None:
         """Why an operation does not end from outside any more; `None` if it may."""
         if operation.status is not OperationStatus.STARTED:
