@@ -201,8 +201,34 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     extras: Mapping[str, OperationExtra] = {}
 
 
+class Inbox(ABC):
+    """Where others leave requests for the engine that has a store."""
+
+    @abstractmethod
+    async def requests(self) -> Sequence[tuple[int, str]]:
+        """Those that have no reply yet, with their numbers, oldest first. Cheap where there are none.
+
+        Raises:
+            StoreError: They could not be read.
+        """
+
+    @abstractmethod
+    async def reply(self, number: int, text: str) -> None:
+        """Reply to a request; it is not among `requests` any more.
+
+        Raises:
+            StoreError: It could not be written.
+        """
+
+
 class Store(ABC):
-    """Where the embedded engine keeps executions. What a method has returned from is durable."""
+    """Where the embedded engine keeps executions. What a method has returned from is durable.
+
+    Attributes:
+        inbox: Where others leave requests for the engine; `None` if the store can have none.
+    """
+
+    inbox: Inbox | None = None
 
     @abstractmethod
     async def create(self, change: Change) -> None:

@@ -463,13 +463,18 @@ class StoreError(DurableError):
 
 
 class StoreLockedError(StoreError):
-    """Another engine holds the store."""
+    """Another engine holds the store.
+
+    Attributes:
+        holder: Which one, for people: its process, and since when.
+    """
 
     def __init__(self, path: str, holder: str) -> None:
         super().__init__(
             f"{path} is in use by another engine ({holder}). One store has one engine at a time: "
             "stop the other one, or give this one another store."
         )
+        self.holder = holder
 
 
 class StoreNotFoundError(StoreError, FileNotFoundError):

@@ -48,6 +48,15 @@ PRAGMA user_version = {SCHEMA_VERSION};
 COMMIT;
 """
 
+_INBOX: Final = """
+CREATE TABLE IF NOT EXISTS inbox (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    request TEXT NOT NULL,
+    reply TEXT,
+    replied TEXT
+)
+"""
+
 
 class EngineLock:
     """Held by the one engine that may write; the operating system lets go of it however the process ends.
@@ -113,6 +122,7 @@ def _open_for_engine(path: str) -> sqlite3.Connection:
             connection.executescript(_SCHEMA)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(_INBOX)
         connection.execute("DELETE FROM holder")
         holder = f"process {os.getpid()}, since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
         connection.execute("INSERT INTO holder VALUES (?)", (holder,))

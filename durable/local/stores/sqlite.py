@@ -21,6 +21,7 @@ from ..._wire.codec import Codec
 from ...abc import Change, EventRecord, ExecutionRecord, Loaded, OperationExtra, Store
 from ...exceptions import ExecutionExistsError, MalformedPayloadError, StoreError
 from .file import EngineLock, open_file
+from .inbox import SqliteInbox
 from .thread import DatabaseThread, Statement
 
 T = TypeVar("T")
@@ -62,6 +63,7 @@ class SqliteStore(Store):
         (highest,) = connection.execute("SELECT coalesce(max(key), 0) FROM executions").fetchone()
         self._thread = DatabaseThread(connection, path)
         self._lock = lock
+        self.inbox = None if lock is None else SqliteInbox(self._thread)
         # The file's own number of each execution that is under way, by its id; and the highest one there is: nobody
         # else gives them out.
         self._keys: dict[str, int] = {}
