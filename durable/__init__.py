@@ -14,8 +14,6 @@ from ._kernel.ledger import StepOutcome as StepOutcome
 from ._kernel.retry import Backoff as Backoff
 from ._kernel.retry import Retry as Retry
 from ._saga.registration import Savepoint as Savepoint
-from ._saga.report import CompensationItem as CompensationItem
-from ._saga.report import CompensationResult as CompensationResult
 from ._saga.scope import SagaScope as SagaScope
 from ._saga.scope import current_saga as current_saga
 from ._saga.scope import saga as saga
@@ -71,9 +69,13 @@ if TYPE_CHECKING:
     from ._operations.callback import Callback as Callback
     from ._operations.task_group import TaskGroup as TaskGroup
     from ._operations.task_group import TaskHandle as TaskHandle
+    from ._saga.report import CompensationItem as CompensationItem
+    from ._saga.report import CompensationResult as CompensationResult
 else:
-    # Of verbs that not every function uses: loaded when somebody asks for them.
+    # Of verbs that not every function uses, and of rollbacks: loaded when somebody asks for them.
     _LATER = {
+        "CompensationItem": "._saga.report",
+        "CompensationResult": "._saga.report",
         "BatchItem": "._kernel.completion",
         "BatchProgress": "._kernel.completion",
         "BatchResult": "._kernel.completion",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from .._kernel.errors import decode_error
-from .._kernel.ledger import CompensationStatus, RollbackReport
+from .._kernel.undo_records import CompensationStatus, RollbackReport
 from ..exceptions import CompensationError
 
 
@@ -42,6 +42,30 @@ class CompensationResult(msgspec.Struct, frozen=True):
         """Whether nothing is left to do: what did not succeed was skipped by an operator."""
         return all(item.status in {"succeeded", "skipped"} for item in self.items)
 
+    def note(self, saga: str) -> str:
+        """One line on what was undone, for the exception that made it necessary."""
+        undone, skipped = self._named("succeeded"), self._named("skipped")
+        return f"{saga} was rolled back; undone: {undone or 'nothing'}" + (
+            f"; skipped: {skipped}" if skipped else ""
+        )
+
+    def failure(self, saga: str) -> CompensationError:
+        """The exception that says what was not undone."""
+        errors: list[Exception] = []
+        for item in self.items:
+            if item.status == "failed":
+                error = item.error or RuntimeError("no error was recorded")
+                error.add_note(f"raised by the compensation of {item.name!r}")
+                errors.append(error)
+        skipped = self._named("not attempted")
+        text = f"{saga} could not undo {self._named('failed')}"
+        group = CompensationError(text + (f"; not attempted: {skipped}" if skipped else ""), errors)
+        group.result = self
+        return group
+
+    def _named(self, status: CompensationStatus) -> str:
+        return ", ".join(item.name for item in self.items if item.status == status)
+
 
 def result_of(report: RollbackReport) -> CompensationResult:
     """The result that users see, from what was recorded; the same live and on replay."""
@@ -50,26 +74,3 @@ def result_of(report: RollbackReport) -> CompensationResult:
         for item in report.items
     )
     return CompensationResult(items, report.all_succeeded)
-
-
-def note_of(saga: str, result: CompensationResult) -> str:
-    """One line on what was undone, for the exception that made it necessary."""
-    undone = ", ".join(item.name for item in result.items if item.status == "succeeded")
-    skipped = ", ".join(item.name for item in result.items if item.status == "skipped")
-    return f"{saga} was rolled back; undone: {undone or 'nothing'}" + (f"; skipped: {skipped}" if skipped else "")
-
-
-def error_of(saga: str, result: CompensationResult) -> CompensationError:
-    """The exception of a rollback in which something was not undone."""
-    failed = [item for item in result.items if item.status == "failed"]
-    errors: list[Exception] = []
-    for item in failed:
-        error = item.error or RuntimeError("no error was recorded")
-        error.add_note(f"raised by the compensation of {item.name!r}")
-        errors.append(error)
-    names = ", ".join(item.name for item in failed)
-    skipped = ", ".join(item.name for item in result.items if item.status == "not attempted")
-    text = f"{saga} could not undo {names}" + (f"; not attempted: {skipped}" if skipped else "")
-    group = CompensationError(text, errors)
-    group.result = result
-    return group

@@ -22,12 +22,11 @@ from .._engine.perform import diverge, perform
 from .._kernel.errors import encode_error
 from .._kernel.history import Identity
 from .._kernel.ids import compensation_id, rollback_id
-from .._kernel.ledger import (
+from .._kernel.ledger import Entry, Policy
+from .._kernel.undo_records import (
     CompensationStatus,
-    Entry,
     Plan,
     PlannedUndo,
-    Policy,
     RollbackReport,
     UndoRecord,
     decode_plan,
@@ -49,6 +48,7 @@ from .._wire.limits import MAX_PAYLOAD_BYTES
 from ..exceptions import MalformedPayloadError, MissingCompensationError, RollbackTimeoutError
 from .compensation import CompensationVerb
 from .operator import ask_operator
+from .report import CompensationResult, result_of
 
 ROLLBACK_NAME = "rollback"
 """The name of the step that records the plan."""
@@ -85,7 +85,7 @@ class Rollback:
             return self._report_in(recorded).reason
         return self._plan().reason
 
-    async def run(self, reason: ErrorObject, entries: Sequence[Entry]) -> RollbackReport:
+    async def run(self, reason: ErrorObject, entries: Sequence[Entry]) -> CompensationResult:
         """Undo what is not undone yet.
 
         Args:
@@ -94,10 +94,10 @@ class Rollback:
         """
         recorded = self._recorded
         if recorded is not None and recorded.is_final:
-            return self._report_in(recorded)
+            return result_of(self._report_in(recorded))
         if recorded is None:
             if not entries:
-                return RollbackReport(reason=reason, items=[])
+                return CompensationResult((), all_succeeded=True)
             self._begin(reason, entries)
         else:
             reason = self._plan().reason
@@ -106,7 +106,7 @@ class Rollback:
         report = RollbackReport(reason=reason, items=items)
         await self._finish(report)
         # As a replay will read it: where it was too large, its errors have been shortened.
-        return decode_report(encode_report(report, _REPORT_BYTES))
+        return result_of(decode_report(encode_report(report, _REPORT_BYTES)))
 
     async def _undo_in_time(self, entries: Sequence[Entry]) -> list[UndoRecord]:
         """Undo, within the rollback's own time limit if it has one."""

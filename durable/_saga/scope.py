@@ -34,7 +34,6 @@ from .._kernel.retry import Retry
 from .._wire import ErrorObject, SubType
 from ..exceptions import CleanupError, FrameMisuseError, SagaCancelledError, SagaRolledBackError
 from .registration import Registration, Savepoint, _mark
-from .report import CompensationResult, error_of, note_of, result_of
 
 # What only a saga that fails, or one with limits, needs is imported then.
 if TYPE_CHECKING:
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from .._engine.branch import Branch
     from .._engine.current import EnclosingSaga
     from .interruption import Interruptions
+    from .report import CompensationResult
     from .rollback import Rollback
 
     class _HasFrame(Protocol):
@@ -196,7 +196,7 @@ class SagaScope(Registration):
         error = self._check_rollback(reason, "rollback()")
         result = await self._roll_back(encode_error(error))
         if not result.is_settled:
-            raise error_of(self._shown, result) from error
+            raise result.failure(self._shown) from error
         return result
 
     def rollback_to(self, savepoint: Savepoint, reason: str | Exception) -> Coroutine[Any, Any, CompensationResult]:
@@ -230,10 +230,10 @@ class SagaScope(Registration):
         await rollback.recorded_reason()  # checks what is recorded
         entries = self._ledger.in_order_of_undoing(savepoint.registered)
         async with self._undoing():
-            result = result_of(await rollback.run(encode_error(error), entries))
+            result = await rollback.run(encode_error(error), entries)
         self._ledger.drop({entry.forward_id for entry in entries})
         if not result.is_settled:
-            raise error_of(self._shown, result) from error
+            raise result.failure(self._shown) from error
         return result
 
     # --- For the engine --------------------------------------------------------------------------------------
@@ -293,14 +293,14 @@ class SagaScope(Registration):
         elif isinstance(error, anyio.get_cancelled_exc_class()):
             result = await self._roll_back(self._doom or encode_error(SagaCancelledError()))
             if not result.is_settled:
-                raise error_of(self._shown, result) from error
+                raise result.failure(self._shown) from error
 
     async def _fail(self, error: Exception | None) -> None:
         """Roll back because of an exception, or because it is recorded that this saga did."""
         result = await self._roll_back(self._doom or encode_error(error or SagaCancelledError()))
         reason = error if error is not None else decode_error(self._doom)
         if not result.is_settled:
-            raise error_of(self._shown, result) from reason
+            raise result.failure(self._shown) from reason
         requested = self._interruptions is not None and self._interruptions.was_requested
         if type(reason) is SagaCancelledError and not requested:
             # The way on is the one that the first run took.
@@ -308,13 +308,13 @@ class SagaScope(Registration):
                 await self._frame.branch.halt()
             elif anyio.current_effective_deadline() < float("inf"):
                 await anyio.sleep_forever()  # it was a time limit, which is running again around this block
-        reason.add_note(note_of(self._shown, result))
+        reason.add_note(result.note(self._shown))
         raise reason
 
     async def _roll_back(self, reason: ErrorObject) -> CompensationResult:
         rollback = self._make_rollback(self._id, self._name)
         async with self._undoing():
-            self.result = result_of(await rollback.run(reason, self._ledger.in_order_of_undoing()))
+            self.result = await rollback.run(reason, self._ledger.in_order_of_undoing())
         self._ledger.clear()
         return self.result
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from .._kernel.ids import compensation_id, operation_id
-from .._kernel.ledger import CompensationStatus, Plan, RollbackReport, UndoRecord, decode_plan, decode_report
+from .._kernel.undo_records import CompensationStatus, Plan, RollbackReport, UndoRecord, decode_plan, decode_report
 from .._wire import ErrorObject
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from .._kernel.ids import rollback_id
-from .._kernel.ledger import UndoRecord
+from .._kernel.undo_records import UndoRecord
 from .._wire import Operation, OperationType, SubType
 from .rollbacks import Rollback, is_attempt
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from durable._kernel.ledger import (
-    Entry,
-    Ledger,
+from durable._kernel.ledger import Entry, Ledger
+from durable._kernel.undo_records import (
     Plan,
     PlannedUndo,
     RollbackReport,
