@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from ._engine.log import ReplayAwareLogger
     from ._kernel.completion import BatchResult, Completion, Winner
+    from ._operations.batch import Batch
     from ._operations.callback import Callback
     from ._operations.condition import Delay
     from ._operations.fanout import Nesting
@@ -175,6 +176,28 @@ class DurableContext:
         """
         verb = WaitVerb(self._frame, duration, name=name)
         return self._frame.called(verb.identity, perform(self._frame, verb))
+
+    def batch(self) -> Batch:
+        """A block inside of which successes are recorded later, many in one call: `async with ctx.batch():`.
+
+        Records nothing of its own, so it can be put around code whose executions are under way. Inside of it, and
+        in children and branches begun there, steps, conditions, children and fan-outs that succeed do not wait for
+        their record. Order is kept. These wait for all that came before them: the end of the block; whatever
+        waits for the world (`wait`, callbacks, `invoke`, a retry); an at-most-once step, before and after it runs;
+        a failure; a saga's rollback; the end of the function.
+
+        After a crash, what was not recorded runs again: steps that ended within about the last half second or 250
+        updates, whichever is less. They may then return something else, and the code may go another way; what they
+        did outside the first time stays done. So a batch is for steps that may be repeated without harm (idempotent
+        ones: `current_step().idempotency_key` is the same again), many and small. Nothing is undone before it is
+        recorded that it was done.
+
+        Raises:
+            FrameMisuseError: Where it is entered: from another task, or from inside a step.
+        """
+        from ._operations.batch import Batch
+
+        return Batch(self._frame)
 
     def now(self) -> datetime:
         """The time (UTC), the same on every replay. A plain method: it is not awaited.

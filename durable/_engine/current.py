@@ -85,6 +85,7 @@ class StepInfo:
 
 frame_var: ContextVar[Frame] = ContextVar("durable_frame")
 saga_var: ContextVar[EnclosingSaga | None] = ContextVar("durable_saga", default=None)
+batch_var: ContextVar[bool] = ContextVar("durable_batch", default=False)
 step_var: ContextVar[StepInfo] = ContextVar("durable_step")
 
 

@@ -10,7 +10,9 @@ Theory of operation:
     task sends what has lingered long enough.
  5. The token is the journal's. Each answer brings the next one; a repeat of a call carries the same ClientToken,
     so that an answer that was lost is given again instead of the updates being applied twice.
- 6. What a call raises is latched in the invocation, which ends. Those who wait leave without an answer.
+ 6. In a batch successes lag: they count before they are recorded, and are sent when a call is full, when somebody
+    waits for anything, or when the first of them has lingered long enough.
+ 7. What a call raises is latched in the invocation, which ends. Those who wait leave without an answer.
 """
 
 from __future__ import annotations
@@ -21,10 +23,10 @@ from uuid import uuid4
 
 import anyio
 
-from .._kernel.batch import fitting
+from .._kernel.batch import ENVELOPE_BYTES, fitting
 from .._kernel.history import History
-from .._wire import OperationAction, OperationType, OperationUpdate
-from .._wire.limits import MAX_STATE_PAGE
+from .._wire import OperationType, OperationUpdate
+from .._wire.limits import MAX_BYTES_PER_CALL, MAX_STATE_PAGE, MAX_UPDATES_PER_CALL
 from ..exceptions import ServiceError, StaleTokenError
 
 if TYPE_CHECKING:
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
 
 LINGER: Final = 0.005
 """Seconds that an update nobody waits for may stay behind."""
+
+BATCH_LINGER: Final = 0.5
+"""The same while a batch is open: what a crash may undo is at most so old, beside what a call takes."""
 
 REPEATS_AFTER: Final = (100, 500)
 """Milliseconds before a call without a usable answer is repeated. After the last one the invocation ends."""
@@ -57,8 +62,11 @@ class Journal:
         self._queued = 0
         self._recorded = 0
         self._calling = False
-        # Operations whose outcome is in history although it is still in the queue.
-        self._ahead: set[str] = set()
+        # About how many bytes of what lags have been queued since the last call.
+        self._lagging_bytes = 0
+        # How many batches are open, and what the journal's task waits under while something lingers.
+        self._batches = 0
+        self._linger = anyio.CancelScope()
         # Set when the call in flight has ended; made by the first who waits for it.
         self._call_ended: anyio.Event | None = None
         # Set by the first note after a quiet time; `None` while the journal's task is awake.
@@ -78,9 +86,12 @@ class Journal:
             self._noted = None
 
     def assume(self, update: OperationUpdate) -> None:
-        """Queue an outcome that nobody waits for, and go on as if it was recorded: it is in history now."""
+        """Queue an outcome that nobody waits for, and go on as if it was recorded: it is in history now.
+
+        What the service says of the operation may be older, until it has heard of this. Nobody asks history for it
+        meanwhile: whoever called it has its outcome.
+        """
         self.note(update)
-        self._ahead.add(update.id)
         self._history.assume(update, self._clock.now())
 
     async def record(self, update: OperationUpdate) -> None:
@@ -91,6 +102,10 @@ class Journal:
         """
         self._queue.append(update)
         self._queued += 1
+        await self.sync()
+
+    async def sync(self) -> None:
+        """Return when all that is queued is recorded and the answer is in history; otherwise as `record`."""
         shield = anyio.CancelScope(shield=True)
         self._shields.add(shield)
         try:
@@ -100,6 +115,25 @@ class Journal:
             self._shields.discard(shield)
         if self._invocation.has_failed:
             await self._invocation.leave("a record")
+
+    def open_batch(self) -> None:
+        """What nobody waits for may stay behind longer."""
+        self._batches += 1
+
+    async def close_batch(self) -> None:
+        """It may not, again; return when all that is queued is recorded."""
+        self._batches -= 1
+        self._linger.cancel()
+        await self.sync()
+
+    async def keep_up(self, update: OperationUpdate) -> None:
+        """After an outcome that nobody waits for: if it makes a call full, return when that is recorded.
+
+        So a batch sends full calls, and what lags behind is bounded however slow the service is.
+        """
+        self._lagging_bytes += ENVELOPE_BYTES + len(update.payload or "")
+        if len(self._queue) >= MAX_UPDATES_PER_CALL or self._lagging_bytes >= MAX_BYTES_PER_CALL:
+            await self.sync()
 
     async def flush(self) -> None:
         """Return when all that is queued now is recorded, or the invocation has failed."""
@@ -139,7 +173,8 @@ class Journal:
                     self._noted = anyio.Event()
                     await self._noted.wait()
                 mark = self._queued
-                await anyio.sleep(LINGER)
+                with anyio.CancelScope() as self._linger:
+                    await anyio.sleep(BATCH_LINGER if self._batches else LINGER)
                 if self._recorded < mark and not self._calling:
                     await self.flush()
                 if self._invocation.has_failed:
@@ -160,6 +195,7 @@ class Journal:
 
     async def _call(self) -> None:
         batch = self._queue[: fitting(self._queue)]
+        self._lagging_bytes = 0
         self._calling = True
         try:
             answer = await self._send(batch)
@@ -203,15 +239,10 @@ class Journal:
             page = await self._client.get_state(self._arn, self.token, marker, MAX_STATE_PAGE)
             operations = (*operations, *page.operations)
             marker = page.next_marker
-        answered = {operation.id for operation in operations}
-        assumed = self._ahead
-        if assumed:
-            # What the service says of an operation whose end it has not heard of is behind what is known here.
-            self._ahead = assumed - {update.id for update in batch if update.action is not OperationAction.START}
-            operations = tuple(operation for operation in operations if operation.id not in self._ahead)
         self._history.merge(operations)
+        answered = {operation.id for operation in operations}
         for update in batch:
-            if update.id not in answered and update.id not in assumed:
+            if update.id not in answered:
                 self._history.assume(update, self._clock.now())
         if answer.checkpoint_token is None and not (batch and batch[-1].type is OperationType.EXECUTION):
             self._invocation.revoke()

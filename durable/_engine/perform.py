@@ -14,7 +14,7 @@ from .._kernel.history import Identity, describe
 from .._wire import ErrorObject, Operation, OperationAction, OperationType, OperationUpdate
 from .._wire.updates import ContextOptions, StepOptions, WaitOptions
 from ..exceptions import NonDeterminismError
-from .current import saga_var
+from .current import batch_var, saga_var
 from .frame import Frame, user_location
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class Verb(ABC, Generic[T]):
         awaits_start: Whether its START must be recorded before its body runs.
         awaits_end: Whether its outcome must be recorded before it is handed out. If not, whoever calls it
             must record something else before the outcome can have any effect.
+        may_lag: Whether its success, inside of a batch, may be handed out before it is recorded.
         ended_by_others: Whether it waits for what ends without the code's doing.
     """
 
@@ -38,6 +39,7 @@ class Verb(ABC, Generic[T]):
 
     awaits_start = False
     awaits_end = True
+    may_lag = False
     ended_by_others = False
     identity: Identity
 
@@ -159,6 +161,8 @@ async def _carry_out(
     """Do what there is to do; the outcome is in history, or another decision follows."""
     invocation = frame.invocation
     if isinstance(decision, Park):
+        if batch_var.get():
+            await invocation.journal.sync()
         await invocation.parking.park(frame, operation_id, decision.until)
         if invocation.ending is not None:
             await invocation.leave(str(verb.identity))
@@ -183,10 +187,13 @@ async def _run(frame: Frame, verb: Verb[T], operation_id: str, decision: Run | I
         await invocation.leave(str(verb.identity))
     if verb.identity.type is OperationType.CONTEXT:
         await refuse(frame)
-    if verb.awaits_end:
-        await journal.record(update)
-    else:
+    if not verb.awaits_end:
         journal.assume(update)
+    elif batch_var.get() and verb.may_lag and update.action is OperationAction.SUCCEED:
+        journal.assume(update)
+        await journal.keep_up(update)
+    else:
+        await journal.record(update)
 
 
 async def diverge(frame: Frame, recorded: Operation | None, found: str) -> NoReturn:

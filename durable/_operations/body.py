@@ -25,6 +25,8 @@ class BodyVerb(Verb[T]):
 
     __slots__ = ("_converter", "_live", "_live_error", "label")
 
+    may_lag = True
+
     def __init__(self, identity: Identity, converter: Converter[Any], label: str) -> None:
         self.identity = identity
         self.label = label

@@ -59,6 +59,11 @@ class StepVerb(BodyVerb[T]):
         """At most once: it is known to have begun before it can have any effect."""
         return self._semantics == "at-most-once"
 
+    @property
+    def may_lag(self) -> bool:  # type: ignore[override]
+        """At most once: it is known to have ended before anything else happens."""
+        return not self.awaits_start
+
     def decide(self, recorded: Operation | None) -> Decision:
         """By the rules of a STEP."""
         return decide_step(recorded, self._semantics)

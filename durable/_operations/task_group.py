@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, TypeVarTuple
 
 from .._engine.block import Block
 from .._engine.branch import Branch
-from .._engine.current import frame_var, saga_var
+from .._engine.current import batch_var, frame_var, saga_var
 from .._engine.frame import Frame, user_location
 from .._engine.group import BranchGroup
 from .._engine.perform import diverge, halt_unless_seen, note_start, perform
@@ -107,6 +107,8 @@ class TaskGroup(Generic[ContextT]):
         # The saga around the group: its tasks belong to that, not to one that is begun in the block and may end
         # before they do.
         self._saga: EnclosingSaga | None = None
+        # Whether there is a batch around the group: the same holds for that.
+        self._batches = False
 
     def start_soon(
         self,
@@ -166,6 +168,7 @@ class TaskGroup(Generic[ContextT]):
 
         context = copy_context()
         context.run(saga_var.set, self._saga)
+        context.run(batch_var.set, self._batches)
         handle._branch = self._group.start(
             run, at=frame.position, covers=recorded is not None, name=f"durable task {name}", context=context
         )
@@ -185,6 +188,7 @@ class TaskGroup(Generic[ContextT]):
         self._entered = True
         await self._frame.invocation.enter(self._frame, "a task group")
         self._saga = saga_var.get()
+        self._batches = batch_var.get()
         await self._group.__aenter__()
         self._block.enter()
         return self

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 
-from .._engine.current import saga_var
+from .._engine.current import batch_var, saga_var
 from .._engine.frame import SAGA, Frame
 from .._engine.perform import perform
 from .._kernel.durations import to_seconds
@@ -331,12 +331,14 @@ class SagaScope(Registration):
         """
         invocation = self._frame.invocation
         token = saga_var.set(None)
+        batch_token = batch_var.set(False)  # what is undone is recorded to be, one after another
         shield = invocation.rollback_shield()
         try:
             with shield:
                 yield
         finally:
             invocation.release_shield(shield)
+            batch_var.reset(batch_token)
             saga_var.reset(token)
 
     async def _clean_up(self, outcome: Exception | None) -> None:
