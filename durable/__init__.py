@@ -10,13 +10,8 @@ from typing import TYPE_CHECKING
 
 from ._engine.current import StepInfo as StepInfo
 from ._engine.current import current_step as current_step
-from ._kernel.ledger import StepOutcome as StepOutcome
 from ._kernel.retry import Backoff as Backoff
 from ._kernel.retry import Retry as Retry
-from ._saga.registration import Savepoint as Savepoint
-from ._saga.scope import SagaScope as SagaScope
-from ._saga.scope import current_saga as current_saga
-from ._saga.scope import saga as saga
 from .context import DurableContext as DurableContext
 from .context import current_context as current_context
 from .exceptions import BatchError as BatchError
@@ -66,14 +61,24 @@ if TYPE_CHECKING:
     from ._kernel.completion import BatchResult as BatchResult
     from ._kernel.completion import Completion as Completion
     from ._kernel.completion import Winner as Winner
+    from ._kernel.ledger import StepOutcome as StepOutcome
     from ._operations.callback import Callback as Callback
     from ._operations.task_group import TaskGroup as TaskGroup
     from ._operations.task_group import TaskHandle as TaskHandle
+    from ._saga.registration import Savepoint as Savepoint
     from ._saga.report import CompensationItem as CompensationItem
     from ._saga.report import CompensationResult as CompensationResult
+    from ._saga.scope import SagaScope as SagaScope
+    from ._saga.scope import current_saga as current_saga
+    from ._saga.scope import saga as saga
 else:
-    # Of verbs that not every function uses, and of rollbacks: loaded when somebody asks for them.
+    # What not every function uses is loaded when somebody asks for it.
     _LATER = {
+        "StepOutcome": "._kernel.ledger",
+        "Savepoint": "._saga.registration",
+        "SagaScope": "._saga.scope",
+        "current_saga": "._saga.scope",
+        "saga": "._saga.scope",
         "CompensationItem": "._saga.report",
         "CompensationResult": "._saga.report",
         "BatchItem": "._kernel.completion",
@@ -92,6 +97,9 @@ else:
 
             return getattr(import_module(_LATER[name], __name__), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *_LATER} - {"_LATER", "TYPE_CHECKING"})
 
 
 __version__ = "0.1.0"

@@ -111,3 +111,10 @@ def test_importing_the_package_is_light():
     assert "durable.aws" not in loaded
     # anyio itself loads its backend when an event loop is started, not when it is imported.
     assert "asyncio" not in loaded
+
+
+def test_every_public_name_can_be_had_whenever_it_is_loaded():
+    """What is loaded later is there all the same, and is told by `dir`."""
+    for name in dir(durable):
+        assert getattr(durable, name) is not None, name
+    assert {"saga", "Completion", "durable_execution", "Retry"} <= set(dir(durable))
