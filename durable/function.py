@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
+import os
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from ._engine.current import frame_var
 from ._engine.frame import Frame
@@ -25,22 +27,48 @@ if TYPE_CHECKING:
 InputT = TypeVar("InputT")
 ResultT = TypeVar("ResultT")
 
+Backend = Literal["asyncio", "trio"]
+"""The event loop that a function runs on where it is the one who chooses: on AWS Lambda."""
+
 _PARAMETERS = 2
 
 
 class DurableFunction(Generic[InputT, ResultT]):
-    """A durable function: what engines start and services invoke.
+    """A durable function: what engines start and services invoke. Called, it is an AWS Lambda handler.
 
     Attributes:
         name: What it is called.
         function: The function itself.
+        backend: The event loop that it runs on as a Lambda handler.
     """
 
-    def __init__(self, function: Callable[[InputT, DurableContext], Awaitable[ResultT]], *, name: str) -> None:
+    def __init__(
+        self,
+        function: Callable[[InputT, DurableContext], Awaitable[ResultT]],
+        *,
+        name: str,
+        backend: Backend = "asyncio",
+    ) -> None:
         self.function = function
         self.name = name
+        self.backend: Backend = backend
         functools.update_wrapper(self, function)  # type: ignore[arg-type]
         self._input: Converter[Any] | None = None
+
+    def __call__(self, event: Any, context: Any) -> dict[str, Any]:
+        """Answer one invocation by AWS Lambda: the durable function is the handler that Lambda is configured with.
+
+        Args:
+            event: What Lambda hands to the function, parsed.
+            context: Lambda's context object.
+
+        Raises:
+            NotDurableInvocationError: Durable execution is not enabled for this invocation.
+            ServiceError: Retryable: Lambda shall invoke again.
+            NonDeterminismError: The code does not follow the execution's history; nothing was recorded.
+        """
+        answer: dict[str, Any] = _lambda_handlers().handle(self, event, context)
+        return answer
 
     async def invoke(self, event: InvocationInput, client: ServiceClient, *, clock: Clock) -> InvocationOutput:
         """Answer one invocation: run the function over the execution's history, and on from there.
@@ -138,9 +166,15 @@ def durable_execution(
 ) -> DurableFunction[InputT, ResultT]: ...
 @overload
 def durable_execution(
-    *, name: str | None = None
+    *, name: str | None = None, backend: Backend = "asyncio"
 ) -> Callable[[Callable[[InputT, DurableContext], Awaitable[ResultT]]], DurableFunction[InputT, ResultT]]: ...
-def durable_execution(function: Callable[..., Any] | None = None, /, *, name: str | None = None) -> Any:
+def durable_execution(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    backend: Backend = "asyncio",
+) -> Any:
     """Make an `async def f(event, ctx)` durable.
 
     Its input and its result are typed by its annotations: anything msgspec knows (Struct, dataclass, attrs,
@@ -149,16 +183,17 @@ def durable_execution(function: Callable[..., Any] | None = None, /, *, name: st
     Args:
         function: The coroutine function.
         name: What it is called; by default its `__name__`.
+        backend: The event loop that it runs on as an AWS Lambda handler. Elsewhere it runs on whichever there is.
 
     Raises:
         NotDurableError: Not a coroutine function, or not one of two parameters.
     """
     if function is None:
-        return functools.partial(_make_durable, name=name)
-    return _make_durable(function, name=name)
+        return functools.partial(_make_durable, name=name, backend=backend)
+    return _make_durable(function, name=name, backend=backend)
 
 
-def _make_durable(function: Callable[..., Any], *, name: str | None) -> DurableFunction[Any, Any]:
+def _make_durable(function: Callable[..., Any], *, name: str | None, backend: Backend) -> DurableFunction[Any, Any]:
     if not inspect.iscoroutinefunction(function):
         raise NotDurableError(repr(function), "it is not a coroutine function (`async def`)")
     parameters = [
@@ -171,4 +206,12 @@ def _make_durable(function: Callable[..., Any], *, name: str | None) -> DurableF
             describe_callable(function),
             f"it takes {len(parameters)} positional parameters, not (event, ctx)",
         )
-    return DurableFunction(function, name=name or function.__name__)
+    durable = DurableFunction(function, name=name or function.__name__, backend=backend)
+    if "AWS_LAMBDA_RUNTIME_API" in os.environ:
+        _lambda_handlers().prepare(backend)
+    return durable
+
+
+def _lambda_handlers() -> Any:
+    """What runs functions on AWS Lambda. By name, as it is above this layer."""
+    return importlib.import_module("durable.aws.handler")
