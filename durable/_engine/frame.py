@@ -28,6 +28,9 @@ SAGA: Final = "saga"
 
 _BLOCK: Final = "block"
 
+_ENDED: Final = "nothing any more"
+"""What is active in a frame whose code has ended."""
+
 _DIRECTLY_NESTED: Final = 4
 """How many blocks may begin with a block, without an operation in between, and still be seen from outside."""
 
@@ -315,17 +318,27 @@ class Frame:
         Raises:
             FrameMisuseError: Called from another task, or from inside an operation's body.
         """
+        if self._task is self.invocation.current_task() and self.active is None:
+            return
+        if self.active is _ENDED:
+            raise FrameMisuseError(
+                f"{what} was called on a context that has ended, at {user_location()}. Use the context of the code "
+                "that runs: the one that it is handed, or current_context()."
+            )
         if self._task is not self.invocation.current_task():
             raise FrameMisuseError(
                 f"{what} was called from another task than the one its context belongs to, at {user_location()}: "
                 f"the order of operations would depend on scheduling. Instead, {_ALTERNATIVES}."
             )
-        if self.active is not None:
-            raise FrameMisuseError(
-                f"{what} was called on a context while {self.active} is running on it, at {user_location()}. "
-                "Inside a step nothing durable can run; inside a child use the child's own context "
-                f"(its first argument, or current_context()). Otherwise, {_ALTERNATIVES}."
-            )
+        raise FrameMisuseError(
+            f"{what} was called on a context while {self.active} is running on it, at {user_location()}. "
+            "Inside a step nothing durable can run; inside a child or a compensation use its own context "
+            f"(a child's first argument, or current_context()). Otherwise, {_ALTERNATIVES}."
+        )
+
+    def end(self) -> None:
+        """The code of its context has ended: nothing more may be called here."""
+        self.active = _ENDED
 
 
 def user_location() -> str:

@@ -82,6 +82,7 @@ class ChildVerb(BodyVerb[T]):
             await check_end(child, f"the end of {self.label}")
         finally:
             frame_var.reset(token)
+            child.end()
             frame.active = None
         return self.encode(result, f"the result of {self.label}")
 

@@ -345,6 +345,8 @@ class _FanOut(Generic[T]):
                 _, rebuilt = rebuild_live(error)
                 await self._refuse_end(slot)
                 raise rebuilt from rebuilt.__cause__
+            finally:
+                frame.end()
             await self._refuse_end(slot)
             return decoded
 
