@@ -361,10 +361,17 @@ class MissingCompensationError(DurableError, LookupError):
 
 
 class RollbackTimeoutError(DurableError, TimeoutError):
-    """A rollback took longer than its `rollback_timeout`, and this compensation was not done by then."""
+    """A rollback took longer than its `rollback_timeout`, and this compensation was not done by then.
 
-    def __init__(self, name: str, seconds: float) -> None:
-        super().__init__(f"undoing {name!r} was cut off: the rollback took longer than {seconds:g} s")
+    Args:
+        name: The compensation.
+        seconds: How long the rollback might take.
+        before: What it had failed with, if it was an operator who had not decided by then.
+    """
+
+    def __init__(self, name: str, seconds: float, before: Exception | None = None) -> None:
+        failed = "" if before is None else f". Before that it had failed: {type(before).__name__}: {before}"
+        super().__init__(f"undoing {name!r} was cut off: the rollback took longer than {seconds:g} s{failed}")
 
 
 class CleanupError(ExceptionGroup[Exception], DurableError):

@@ -18,11 +18,18 @@ class PlannedUndo(msgspec.Struct, frozen=True):
     name: str
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a saga rolls back and what it will undo, in order of execution."""
+class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is recorded when a rollback begins.
+
+    Attributes:
+        reason: Why.
+        undo: What it will undo, in order of execution.
+        cancelled: Whether the block was cancelled, and did not fail by itself.
+    """
 
     reason: ErrorObject
     undo: list[PlannedUndo]
+    cancelled: bool = False
 
 
 class UndoRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -34,11 +41,18 @@ class UndoRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     error: ErrorObject | None = None
 
 
-class RollbackReport(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole rollback, as it is recorded at its end: all that a later replay needs of it."""
+class RollbackReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The whole rollback, as it is recorded at its end: all that a later replay needs of it.
+
+    Attributes:
+        reason: As in the plan.
+        items: What became of each, in order of execution.
+        cancelled: As in the plan.
+    """
 
     reason: ErrorObject
     items: list[UndoRecord]
+    cancelled: bool = False
 
     @property
     def all_succeeded(self) -> bool:
@@ -53,10 +67,23 @@ class RollbackReport(msgspec.Struct, frozen=True, kw_only=True):
 
 _json = msgspec.json.Encoder()
 
+_LENGTHS = (10_000, 1_000, 100, 0)
+"""How long the messages of errors may be, one after another, until what holds them is small enough."""
 
-def encode_plan(plan: Plan) -> str:
-    """A plan as the payload of the step that records it."""
-    return _json.encode(plan).decode()
+
+def encode_plan(plan: Plan, limit: int) -> str:
+    """A plan as the payload of the step that records it.
+
+    Args:
+        plan: What is to be undone, and why.
+        limit: Bytes it may take. Beyond that the reason is shortened, as in a report.
+    """
+    encoded = _json.encode(plan)
+    for length in _LENGTHS:
+        if len(encoded) <= limit:
+            break
+        encoded = _json.encode(msgspec.structs.replace(plan, reason=_cut(plan.reason, length)))
+    return encoded.decode()
 
 
 def decode_plan(payload: str) -> Plan:
@@ -76,7 +103,7 @@ def encode_report(report: RollbackReport, limit: int) -> str:
         limit: Bytes it may take. Beyond that the errors lose their data and stack, then length of message.
     """
     encoded = _json.encode(report)
-    for length in (10_000, 1_000, 100, 0):
+    for length in _LENGTHS:
         if len(encoded) <= limit:
             break
         encoded = _json.encode(_shortened(report, length))
@@ -93,10 +120,12 @@ def decode_report(payload: str) -> RollbackReport:
 
 
 def _shortened(report: RollbackReport, length: int) -> RollbackReport:
-    def cut(error: ErrorObject | None) -> ErrorObject | None:
-        if error is None:
-            return None
-        return ErrorObject(error_type=error.error_type, error_message=(error.error_message or "")[:length])
+    items = [
+        item if item.error is None else msgspec.structs.replace(item, error=_cut(item.error, length))
+        for item in report.items
+    ]
+    return msgspec.structs.replace(report, reason=_cut(report.reason, length), items=items)
 
-    items = [msgspec.structs.replace(item, error=cut(item.error)) for item in report.items]
-    return RollbackReport(reason=cut(report.reason) or ErrorObject(), items=items)
+
+def _cut(error: ErrorObject, length: int) -> ErrorObject:
+    return ErrorObject(error_type=error.error_type, error_message=(error.error_message or "")[:length])

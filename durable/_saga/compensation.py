@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from .._engine.current import StepInfo, frame_var
 from .._engine.frame import Frame
-from .._engine.perform import perform
-from .._kernel.decide import Decision, Interrupt, Run, decide_context
+from .._engine.perform import Verb, perform
+from .._kernel.decide import Decision, Interrupt, Raise, Return, Run, decide_context
 from .._kernel.history import Identity
 from .._kernel.ids import attempt_prefix
 from .._kernel.ledger import Entry
@@ -16,6 +16,31 @@ from .._kernel.values import PLAIN, Converter
 from .._operations.body import BodyVerb
 from .._operations.step import StepVerb
 from .._wire import Operation, OperationAction, OperationType, OperationUpdate
+
+T = TypeVar("T")
+
+
+async def perform_or_look_up(frame: Frame, verb: Verb[T], operation_id: str) -> T:
+    """Take an operation to its outcome. One that has ended is looked up, also in a block that was stopped since.
+
+    What has been undone counts as undone, however little time was left for what came after it.
+
+    Args:
+        frame: The rollback's.
+        verb: The operation.
+        operation_id: Its id.
+
+    Raises:
+        Exception: What the operation failed with.
+    """
+    recorded = frame.invocation.history.get(operation_id)
+    if recorded is not None and recorded.is_final and verb.identity.matches(recorded):
+        decision = verb.decide(recorded)
+        if isinstance(decision, Return):
+            return verb.value(decision.payload)
+        if isinstance(decision, Raise):
+            raise verb.error(decision.error)
+    return await perform(frame, verb, operation_id)
 
 
 class CompensationVerb(BodyVerb[None]):
@@ -85,7 +110,7 @@ class _Attempt(StepVerb[Any]):
     They belong to the compensation's context; their positions are counted anew in each attempt.
     """
 
-    __slots__ = ("_forward_id", "_key_id")
+    __slots__ = ("_forward_id", "_key_id", "awaits_end")
 
     def __init__(
         self, frame: Frame, entry: Entry, *, key_id: str, retry: Retry | None, timeout: float | None
@@ -93,6 +118,13 @@ class _Attempt(StepVerb[Any]):
         super().__init__(frame, entry.undo, entry.args, name=entry.name, retry=retry, timeout=timeout)
         self._key_id = key_id
         self._forward_id = entry.forward_id
+        self.awaits_end = True
+
+    async def run(self, frame: Frame, operation_id: str, decision: Run | Interrupt) -> OperationUpdate:
+        """Run one attempt. After the last one the compensation's own outcome follows, so nobody waits for it."""
+        update = await super().run(frame, operation_id, decision)
+        self.awaits_end = update.action is OperationAction.RETRY
+        return update
 
     def converter(self) -> Converter[Any]:
         """What it returns does not matter, so its annotation does not either."""
@@ -129,3 +161,4 @@ class _Attempt(StepVerb[Any]):
                 raise error
         finally:
             frame_var.reset(token)
+            frame.end()

@@ -31,7 +31,6 @@ class Interruptions:
     def __init__(
         self, frame: Frame, name: str | None, *, deadline: float | timedelta | None, cancellable: bool
     ) -> None:
-        self.was_requested = False
         self._frame = frame
         self._deadline: Limit | None = None
         self._request: Limit | None = None
@@ -57,9 +56,7 @@ class Interruptions:
             try:
                 await self._request.enter()
             except BaseException as error:
-                if self._deadline is not None and await self._deadline.leave(
-                    type(error), error, error.__traceback__
-                ):
+                if await self._leave_deadline(type(error), error, error.__traceback__):
                     raise SagaDeadlineError(self._seconds) from None
                 raise
 
@@ -67,14 +64,24 @@ class Interruptions:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> Exception | None:
         """End: records how. Returns what interrupted the block, if something did."""
-        interruption: Exception | None = None
-        if self._request is not None and await self._request.leave(kind, error, traceback):
-            self.was_requested = True
-            interruption = SagaCancelledError(self._reason())
-            kind, error, traceback = None, None, None
-        if self._deadline is not None and await self._deadline.leave(kind, error, traceback):
-            interruption = SagaDeadlineError(self._seconds)
-        return interruption
+        requested = False
+        try:
+            if self._request is not None and await self._request.leave(kind, error, traceback):
+                requested = True
+                kind = error = traceback = None
+        except BaseException as trouble:
+            # It may be the deadline that has come meanwhile; and in any case its block ends as well.
+            if await self._leave_deadline(type(trouble), trouble, trouble.__traceback__):
+                return SagaDeadlineError(self._seconds)
+            raise
+        if await self._leave_deadline(kind, error, traceback):
+            return SagaDeadlineError(self._seconds)
+        return SagaCancelledError(self._reason()) if requested else None
+
+    async def _leave_deadline(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        return self._deadline is not None and await self._deadline.leave(kind, error, traceback)
 
     def _reason(self) -> str:
         trigger = self._request.trigger if self._request is not None else None

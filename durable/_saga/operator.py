@@ -11,11 +11,11 @@ from typing import Final, Literal
 import msgspec
 
 from .._engine.frame import Frame
-from .._engine.perform import perform
 from .._kernel.ids import operator_id
 from .._operations.callback import CreationVerb, ResultVerb
 from .._wire.limits import MAX_NAME_LENGTH
 from ..exceptions import CallbackError
+from .compensation import perform_or_look_up
 
 OperatorDecision = Literal["retry", "skip", "abandon"]
 """Try the compensation again; go on as if it had succeeded; or give up: nothing more is undone."""
@@ -51,12 +51,12 @@ async def ask_operator(frame: Frame, name: str, compensation: str) -> OperatorDe
     while True:
         callback = CreationVerb(frame, name=name, timeout=None, heartbeat_timeout=None)
         operation_id = operator_id(compensation, number)
-        callback_id = await perform(frame, callback, operation_id)
+        callback_id = await perform_or_look_up(frame, callback, operation_id)
         result: ResultVerb[str | None] = ResultVerb(
             callback.identity, operation_id, callback_id or "", name=name, converter=None
         )
         try:
-            answer = await perform(frame, result, operation_id)
+            answer = await perform_or_look_up(frame, result, operation_id)
         except CallbackError:
             return "abandon"
         decision = _decision_in(answer)

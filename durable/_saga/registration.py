@@ -32,13 +32,13 @@ class Savepoint(msgspec.Struct, frozen=True):
 
     Attributes:
         saga_id: The saga that it is a place in.
+        number: Which of its savepoints it is, from 1.
         registered: How many compensations were registered.
-        pivots: How many pivots had been passed.
     """
 
     saga_id: str
+    number: int
     registered: int
-    pivots: int
 
 
 class Registration:
@@ -49,7 +49,9 @@ class Registration:
         self._ledger = Ledger()
         # In the order in which they were registered.
         self._cleanups: list[Entry] = []
-        self._pivots = 0
+        # Those that can be rolled back to, oldest first, and how many there have ever been.
+        self._savepoints: list[Savepoint] = []
+        self._made = 0
         # The saga's id, from entry on.
         self._id = ""
 
@@ -251,9 +253,13 @@ class Registration:
 
         Raises:
             SagaRolledBackError: The saga was rolled back by `rollback()` before.
+            FrameMisuseError: As for `rollback_to`.
         """
-        self._check_goes_on()
-        return Savepoint(self._id, len(self._ledger), self._pivots)
+        self._check_alone("savepoint()")
+        self._made += 1
+        made = Savepoint(self._id, self._made, len(self._ledger))
+        self._savepoints.append(made)
+        return made
 
     def pivot(self) -> None:
         """The point of no return: nothing that this saga has done so far will be undone. Records nothing.
@@ -263,12 +269,11 @@ class Registration:
 
         Raises:
             SagaRolledBackError: The saga was rolled back by `rollback()` before.
-            FrameMisuseError: Called from another task, or from inside a step.
+            FrameMisuseError: As for `rollback`.
         """
-        self._check_goes_on()
-        self._frame.check("pivot()")
+        self._check_alone("pivot()")
         self._ledger.clear()
-        self._pivots += 1
+        self._savepoints.clear()
 
     async def _step(self, frame: Frame, verb: StepVerb[Any], entry: Entry) -> Any:
         """A step whose compensation is registered when it has succeeded."""
@@ -314,6 +319,9 @@ class Registration:
         _mark(frame, self._frame)
 
     def _check_goes_on(self) -> None:
+        raise NotImplementedError
+
+    def _check_alone(self, what: str) -> None:
         raise NotImplementedError
 
     def _was_refused(self, error: BaseException) -> bool:

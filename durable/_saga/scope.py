@@ -14,25 +14,24 @@ In the first four cases the cleanups are run after that.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine, Iterator
 from contextvars import Token
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import anyio
 
-from .._engine.current import batch_var, saga_var
+from .._engine.current import saga_var
 from .._engine.frame import SAGA, Frame
-from .._engine.perform import perform
-from .._kernel.durations import to_seconds
+from .._kernel.durations import to_seconds, to_wait_seconds
 from .._kernel.errors import decode_error, encode_error
-from .._kernel.ledger import Entry, Ledger, OnError, Policy
+from .._kernel.ledger import Ledger, OnError, Policy
 from .._kernel.names import check_name
 from .._kernel.retry import Retry
-from .._wire import ErrorObject, SubType
-from ..exceptions import CleanupError, FrameMisuseError, SagaCancelledError, SagaRolledBackError
+from .._wire import ErrorObject
+from .._wire.limits import MAX_NAME_LENGTH
+from ..exceptions import FrameMisuseError, SagaCancelledError, SagaRolledBackError
 from .registration import Registration, Savepoint, _mark
 
 # What only a saga that fails, or one with limits, needs is imported then.
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
 
     from .._engine.branch import Branch
     from .._engine.current import EnclosingSaga
+    from .._kernel.undo_records import Plan, RollbackReport
     from .interruption import Interruptions
     from .report import CompensationResult
     from .rollback import Rollback
@@ -82,7 +82,8 @@ def saga(
 
     Raises:
         InvalidNameError: Not 1 to 256 printable ASCII characters.
-        InvalidDurationError: A negative or infinite timeout; a deadline outside of 1 second to 366 days.
+        InvalidDurationError: A negative or infinite timeout; a rollback timeout or a deadline that is not 1 second
+            to 366 days.
         ValueError: An unknown `on_error`.
     """
     if on_error not in {"continue", "stop", "park"}:
@@ -92,7 +93,7 @@ def saga(
         retry=retry,
         timeout=None if timeout is None else to_seconds(timeout, "the timeout of a saga's compensations"),
         rollback_timeout=(
-            None if rollback_timeout is None else to_seconds(rollback_timeout, "the rollback timeout of a saga")
+            None if rollback_timeout is None else to_wait_seconds(rollback_timeout, "a saga's rollback timeout")
         ),
     )
     frame = ctx._frame
@@ -137,8 +138,8 @@ class SagaScope(Registration):
         self._branch: Branch | None = None
         # The last exception that `refusal` gave.
         self._refused: Exception | None = None
-        # Why the saga can only roll back: a rollback was recorded before this invocation, or has run in it.
-        self._doom: ErrorObject | None = None
+        # Why the saga can only roll back, if a rollback was recorded before this invocation.
+        self._doom: Plan | RollbackReport | None = None
 
     async def __aenter__(self) -> Self:
         """Reserve the saga's id and become the current saga."""
@@ -148,7 +149,7 @@ class SagaScope(Registration):
         await frame.invocation.enter(frame, f"saga {self._name!r}" if self._name else "a saga")
         self._id = frame.reserve(SAGA)
         if self._id in frame.invocation.history:
-            self._doom = await self._make_rollback(self._id, self._name).recorded_reason()
+            self._doom = await self._make_rollback(self._id, self._name).recorded_decision()
         if self._interruptions is not None:
             await self._interruptions.enter()
         self._branch = frame.branch
@@ -164,16 +165,23 @@ class SagaScope(Registration):
         if self._token is not None:
             saga_var.reset(self._token)
         left_by = error
+        interruption: Exception | None = None
         if error is None:
             error = self._frame.unawaited(f"the end of {self._shown}")
             kind = None if error is None else type(error)
-        if self._interruptions is not None:
-            try:
-                error = await self._interruptions.leave(kind, error, traceback) or error
-            except anyio.get_cancelled_exc_class() as cancellation:
-                error = cancellation
-        if self._frame.invocation.ending is None:
-            await self._settle_and_clean_up(error, left_by)
+        try:
+            if self._interruptions is not None:
+                interruption = await self._interruptions.leave(kind, error, traceback)
+                error = interruption or error
+        except (Exception, anyio.get_cancelled_exc_class()) as trouble:  # noqa: BLE001 - the block is left by it
+            error = trouble
+        try:
+            if self._frame.invocation.ending is None:
+                await self._settle_and_clean_up(error, interruption, left_by)
+        finally:
+            # Users' functions may refer to the scope itself.
+            self._ledger.clear()
+            self._cleanups.clear()
         if error is not None and error is not left_by:
             raise error
 
@@ -188,13 +196,15 @@ class SagaScope(Registration):
         Raises:
             CompensationError: Something could not be undone; its `result` says what.
             SagaRolledBackError: It was rolled back before.
-            FrameMisuseError: Called from another task, from inside a step, or while tasks run inside the saga.
+            FrameMisuseError: Called from another task, from inside a step or a child, while tasks run inside the
+                saga, or inside of an inner saga.
         """
         return self._frame.called("rollback()", self._roll_back_now(reason))
 
     async def _roll_back_now(self, reason: str | Exception) -> CompensationResult:
-        error = self._check_rollback(reason, "rollback()")
-        result = await self._roll_back(encode_error(error))
+        self._check_alone("rollback()")
+        error = _as_error(reason)
+        result = await self._roll_back(encode_error(error), cancelled=False)
         if not result.is_settled:
             raise result.failure(self._shown) from error
         return result
@@ -210,28 +220,30 @@ class SagaScope(Registration):
 
         Raises:
             ValueError: The savepoint is another saga's, or is gone.
-            CompensationError: Something could not be undone; its `result` says what. It will not be tried again.
+            CompensationError: Something could not be undone; its `result` says what. What was tried and failed will
+                not be tried again; what was not attempted is still registered.
             SagaRolledBackError: The saga was rolled back by `rollback()` before.
-            FrameMisuseError: Called from another task, from inside a step, or while tasks run inside the saga.
+            FrameMisuseError: As for `rollback`.
         """
         return self._frame.called("rollback_to()", self._roll_back_to(savepoint, reason))
 
     async def _roll_back_to(self, savepoint: Savepoint, reason: str | Exception) -> CompensationResult:
-        error = self._check_rollback(reason, "rollback_to()")
+        self._check_alone("rollback_to()")
         if savepoint.saga_id != self._id:
             raise ValueError("rollback_to() was given a savepoint of another saga")
-        if savepoint.pivots != self._pivots or savepoint.registered > len(self._ledger):
+        if savepoint not in self._savepoints:
             raise ValueError(
                 "rollback_to() was given a savepoint that is gone: a pivot was passed, or it was undone"
             )
-        frame = self._frame
-        name = f"{self._name or 'saga'} to savepoint"
-        rollback = self._make_rollback(frame.reserve(SAGA), name)
-        await rollback.recorded_reason()  # checks what is recorded
+        # Those that were made after it are undone with all the rest.
+        del self._savepoints[self._savepoints.index(savepoint) + 1 :]
+        error = _as_error(reason)
+        name = f"{self._name or 'saga'} to savepoint"[:MAX_NAME_LENGTH]
+        rollback = self._make_rollback(self._frame.reserve(SAGA), name)
+        await rollback.recorded_decision()  # checks what is recorded
         entries = self._ledger.in_order_of_undoing(savepoint.registered)
-        async with self._undoing():
-            result = await rollback.run(encode_error(error), entries)
-        self._ledger.drop({entry.forward_id for entry in entries})
+        result = await rollback.run(encode_error(error), entries)
+        self._ledger.drop(rollback.attempted)
         if not result.is_settled:
             raise result.failure(self._shown) from error
         return result
@@ -257,18 +269,20 @@ class SagaScope(Registration):
 
     def refusal(self) -> Exception:
         """What made it roll back."""
-        self._refused = decode_error(self._doom)
+        self._refused = decode_error(None if self._doom is None else self._doom.reason)
         return self._refused
 
     def raises_in(self, branch: Branch) -> bool:
         """Whether the block's own code failed, here; not a branch inside of it, and not by being cancelled."""
-        return branch is self._branch and not isinstance(decode_error(self._doom), SagaCancelledError)
+        return branch is self._branch and self._doom is not None and not self._doom.cancelled
 
     # --- Leaving ---------------------------------------------------------------------------------------------
 
-    async def _settle_and_clean_up(self, error: BaseException | None, left_by: BaseException | None) -> None:
+    async def _settle_and_clean_up(
+        self, error: BaseException | None, interruption: Exception | None, left_by: BaseException | None
+    ) -> None:
         try:
-            await self._settle(error)
+            await self._settle(error, interruption)
         except Exception as outcome:
             await self._clean_up(outcome)
             if outcome is not left_by:
@@ -277,33 +291,33 @@ class SagaScope(Registration):
             await self._clean_up(SagaCancelledError())
             raise
         else:
-            await self._clean_up(None if error is None else SagaCancelledError())
+            if error is None or _is_cancellation(error):
+                await self._clean_up(None if error is None else SagaCancelledError())
 
-    async def _settle(self, error: BaseException | None) -> None:
+    async def _settle(self, error: BaseException | None, interruption: Exception | None) -> None:
         """Do what follows from how the block was left; raises what is to come out of it, if not `error` itself."""
         if self.result is not None:  # rolled back by hand
             if isinstance(error, Exception):
                 raise error
-            return
-        if error is None and self._doom is None:
+        elif error is None and self._doom is None:
             if self._outer is not None:
                 self._outer._take_over(self._ledger, self._frame)
         elif error is None or isinstance(error, Exception):
-            await self._fail(error)
-        elif isinstance(error, anyio.get_cancelled_exc_class()):
-            result = await self._roll_back(self._doom or encode_error(SagaCancelledError()))
+            await self._fail(error, interruption)
+        elif _is_cancellation(error):
+            reason = SagaCancelledError()
+            result = await self._roll_back(encode_error(reason), cancelled=True)
             if not result.is_settled:
-                raise result.failure(self._shown) from error
+                raise result.failure(self._shown) from reason
 
-    async def _fail(self, error: Exception | None) -> None:
+    async def _fail(self, error: Exception | None, interruption: Exception | None) -> None:
         """Roll back because of an exception, or because it is recorded that this saga did."""
-        result = await self._roll_back(self._doom or encode_error(error or SagaCancelledError()))
-        reason = error if error is not None else decode_error(self._doom)
+        reason = self.refusal() if error is None else error
+        result = await self._roll_back(encode_error(reason), cancelled=interruption is not None)
         if not result.is_settled:
             raise result.failure(self._shown) from reason
-        requested = self._interruptions is not None and self._interruptions.was_requested
-        if type(reason) is SagaCancelledError and not requested:
-            # The way on is the one that the first run took.
+        if self._doom is not None and self._doom.cancelled and interruption is None:
+            # It was what is around it that cancelled it. The way on is the one that the first run took.
             if self._frame.branch.stopped is not None:
                 await self._frame.branch.halt()
             elif anyio.current_effective_deadline() < float("inf"):
@@ -311,10 +325,9 @@ class SagaScope(Registration):
         reason.add_note(result.note(self._shown))
         raise reason
 
-    async def _roll_back(self, reason: ErrorObject) -> CompensationResult:
+    async def _roll_back(self, reason: ErrorObject, *, cancelled: bool) -> CompensationResult:
         rollback = self._make_rollback(self._id, self._name)
-        async with self._undoing():
-            self.result = await rollback.run(reason, self._ledger.in_order_of_undoing())
+        self.result = await rollback.run(reason, self._ledger.in_order_of_undoing(), cancelled=cancelled)
         self._ledger.clear()
         return self.result
 
@@ -323,58 +336,13 @@ class SagaScope(Registration):
 
         return Rollback(self._frame, rollback_id, name, self._policy)
 
-    @asynccontextmanager
-    async def _undoing(self) -> AsyncGenerator[None]:
-        """Around what undoes or cleans up: no part of the block, so its steps register nowhere and are not refused.
-
-        The user's cancellation waits; the invocation's end does not.
-        """
-        invocation = self._frame.invocation
-        token = saga_var.set(None)
-        batch_token = batch_var.set(False)  # what is undone is recorded to be, one after another
-        shield = invocation.rollback_shield()
-        try:
-            with shield:
-                yield
-        finally:
-            invocation.release_shield(shield)
-            batch_var.reset(batch_token)
-            saga_var.reset(token)
-
     async def _clean_up(self, outcome: Exception | None) -> None:
         """Run the cleanups. What they raise is raised if all else went well, and noted on `outcome` otherwise."""
-        if self._frame.invocation.ending is not None:
-            return
-        errors: list[Exception] = []
-        cleanups, self._cleanups = sorted(self._cleanups, key=lambda entry: entry.path, reverse=True), []
-        if not cleanups:
-            return
-        async with self._undoing():
-            for entry in cleanups:
-                try:
-                    await self._run_cleanup(entry)
-                except Exception as error:  # noqa: BLE001 - told below; the others have to be run
-                    errors.append(error)
-        if self._frame.invocation.ending is not None:
-            await self._frame.invocation.leave(f"the cleanup of {self._shown}")
-        if errors and outcome is None:
-            raise CleanupError(f"cleaning up after {self._shown} failed", errors)
-        for failure in errors:
-            assert outcome is not None  # noqa: S101 - see above
-            outcome.add_note(f"cleaning up after {self._shown} failed: {type(failure).__name__}: {failure}")
+        if self._cleanups and self._frame.invocation.ending is None:
+            from .cleanup import clean_up
 
-    async def _run_cleanup(self, entry: Entry) -> None:
-        from .compensation import CompensationVerb
-
-        verb = CompensationVerb(
-            entry,
-            parent_id=self._frame.context_id,
-            sub_type=SubType.CLEANUP,
-            key_id=entry.forward_id,
-            retry=self._policy.retry,
-            timeout=self._policy.timeout,
-        )
-        await perform(self._frame, verb, entry.forward_id)
+            cleanups, self._cleanups = self._cleanups, []
+            await clean_up(self._frame, cleanups, self._policy, self._shown, outcome)
 
     def _take_over(self, inner: Ledger, frame: Frame) -> None:
         if len(inner):
@@ -383,30 +351,60 @@ class SagaScope(Registration):
 
     # --- Checks ----------------------------------------------------------------------------------------------
 
-    def _check_rollback(self, reason: str | Exception, what: str) -> Exception:
-        """What a rollback by hand is called for; refuses one that cannot be.
+    def _check_alone(self, what: str) -> None:
+        """Refuse what is about all that the saga has done so far where it is not known what that is.
 
         Raises:
             SagaRolledBackError, FrameMisuseError, RuntimeError: See `rollback`.
         """
         self._check_goes_on()
         self._frame.check(what)
+        inner = saga_var.get()
+        if isinstance(inner, SagaScope) and inner is not self:
+            raise FrameMisuseError(
+                f"{what} of {self._shown} was called inside of {inner._shown}, which is inside of it and has not "
+                "ended. Leave that one first."
+            )
         if self._frame.branch.runs_others(self._branch):
             raise FrameMisuseError(
                 f"{what} was called while tasks run inside {self._shown}: what they do could not be undone. "
                 "Leave the task group first."
             )
-        return reason if isinstance(reason, Exception) else SagaRolledBackError(reason)
 
     def _check_goes_on(self) -> None:
-        if not self._id:
-            raise RuntimeError("a saga is used inside its block: async with saga(ctx) as s")
+        if self not in _chain():
+            raise RuntimeError(
+                "a saga is used inside its block: async with saga(ctx) as s. A task belongs to the saga that is "
+                "around its task group, and compensations to none."
+            )
         if self.result is not None:
             raise SagaRolledBackError("it goes no further; use the context for what is to come after")
 
     def _was_refused(self, error: BaseException) -> bool:
-        return error is self._refused or (self._outer is not None and self._outer._was_refused(error))
+        return any(error is scope._refused for scope in _chain())
 
     @property
     def _shown(self) -> str:
         return "the saga" if self._name is None else f"saga {self._name!r}"
+
+
+def _chain() -> Iterator[SagaScope]:
+    """The sagas around the code that runs, innermost first."""
+    scope = saga_var.get()
+    while isinstance(scope, SagaScope):
+        yield scope
+        scope = scope._outer
+
+
+def _as_error(reason: str | Exception) -> Exception:
+    return reason if isinstance(reason, Exception) else SagaRolledBackError(reason)
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    """Whether a block was left by a cancellation, perhaps together with exceptions of tasks inside."""
+    cancelled = anyio.get_cancelled_exc_class()
+    if not isinstance(error, BaseExceptionGroup):
+        return isinstance(error, cancelled)
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    match, rest = group.split(cancelled)
+    return match is not None and (rest is None or isinstance(rest, ExceptionGroup))

@@ -62,7 +62,7 @@ def test_an_inner_saga_hands_over_as_one_unit():
 def test_plans_and_reports_come_back_as_they_were():
     """They are all that a replay has."""
     plan = Plan(reason=REASON, undo=[PlannedUndo("i", "hotel")])
-    assert decode_plan(encode_plan(plan)) == plan
+    assert decode_plan(encode_plan(plan, 10_000)) == plan
     report = RollbackReport(
         reason=REASON,
         items=[
@@ -73,6 +73,17 @@ def test_plans_and_reports_come_back_as_they_were():
     )
     assert decode_report(encode_report(report, 10_000)) == report
     assert not report.all_succeeded
+
+
+def test_a_plan_that_is_too_large_loses_the_reasons_text_and_never_a_line():
+    """What is to be undone is kept, whatever the reason weighs."""
+    reason = ErrorObject(error_type="ValueError", error_message='"' * 50_000, error_data='"' * 900_000)
+    plan = Plan(reason=reason, undo=[PlannedUndo(f"{i}", "x" * 256) for i in range(1_500)], cancelled=True)
+    encoded = encode_plan(plan, 700_000)
+    assert len(encoded) <= 700_000
+    again = decode_plan(encoded)
+    assert (again.undo, again.cancelled) == (plan.undo, True)
+    assert again.reason.error_type == "ValueError"
 
 
 def test_a_report_that_is_too_large_loses_text_and_never_an_item():
