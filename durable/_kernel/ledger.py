@@ -34,7 +34,7 @@ class StepOutcome(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     error: Exception | None = None
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One thing to undo, or to clean up.
 
     Attributes:
