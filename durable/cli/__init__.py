@@ -1,7 +1,10 @@
-"""The command line: `durable run`, `resume`, `ls`, `show`, `history`.
+"""The command line: `durable run`, `resume`, `ls`, `show`, `history`, `callback`, `saga`, `cancel`, `stop`.
 
   app                             the program: its commands and how they are put together
   run, resume, ls, show, history  one command each
+  callback, saga, cancel, stop    the same, for those that act on an execution
+  acting                          how they do it: here, or by asking the engine that has the store
+  awaited                         what an execution waits for, so that somebody can act; no output
   options                         what they have in common: options; how errors become messages and exit codes
   exits                           the exit codes
   inputs                          an execution's input, given as text

@@ -8,12 +8,12 @@ from typing import Annotated, Final
 
 import typer
 
-from . import history, ls, resume, run, show
+from . import callback, cancel, history, ls, resume, run, saga, show, stop
 from .exits import explain
 from .texts import paragraphs
 
 HELP: Final = paragraphs("""
-Durable executions on this machine: start them, watch them, look at them, go on with them.
+Durable executions on this machine: start them, watch them, look at them, act on them, go on with them.
 
 Everything is in one SQLite file: durable.db in the current directory, unless --store or DURABLE_STORE says
 otherwise.
@@ -31,6 +31,7 @@ app = typer.Typer(
 
 RUNNING: Final = "Run"
 LOOKING: Final = "Look"
+ACTING: Final = "Act"
 
 # In the order in which --help has them.
 app.command("run", help=run.HELP, epilog=run.EPILOG, rich_help_panel=RUNNING)(run.run)
@@ -38,6 +39,10 @@ app.command("resume", help=resume.HELP, epilog=resume.EPILOG, rich_help_panel=RU
 app.command("ls", help=ls.HELP, epilog=ls.EPILOG, rich_help_panel=LOOKING)(ls.ls)
 app.command("show", help=show.HELP, epilog=show.EPILOG, rich_help_panel=LOOKING)(show.show)
 app.command("history", help=history.HELP, epilog=history.EPILOG, rich_help_panel=LOOKING)(history.history)
+app.add_typer(callback.app, name="callback", help=callback.HELP, rich_help_panel=ACTING)
+app.add_typer(saga.app, name="saga", help=saga.HELP, rich_help_panel=ACTING)
+app.command("cancel", help=cancel.HELP, epilog=cancel.EPILOG, rich_help_panel=ACTING)(cancel.cancel)
+app.command("stop", help=stop.HELP, epilog=stop.EPILOG, rich_help_panel=ACTING)(stop.stop)
 
 
 def _print_version(*, value: bool) -> None:

@@ -1,4 +1,4 @@
-"""What is given on the command line as text: an execution's input."""
+"""What is given on the command line as text: an execution's input, a callback's result."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from ..function import DurableFunction
 
 
 class InputError(DurableError, ValueError):
-    """`--input` cannot be read, or is not JSON."""
+    """What is given as JSON cannot be read, or is not JSON."""
 
 
-def read_input(text: str) -> str:
-    """The JSON text that `--input` means.
+def read_input(text: str, option: str = "--input") -> str:
+    """The JSON text that `--input`, or another option, means.
 
     Args:
         text: JSON; or `@` and a file that holds it; or `-`, standard input.
+        option: What it was given as.
 
     Raises:
         InputError: There is no such file, or it is not JSON.
     """
-    source, payload = "--input", text
+    source, payload = option, text
     if text == "-":
         source, payload = "standard input", _decoded(sys.stdin.buffer.read(), "standard input")
     elif text.startswith("@"):
@@ -42,8 +43,8 @@ def read_input(text: str) -> str:
         msgspec.json.decode(payload)
     except (msgspec.DecodeError, RecursionError) as error:
         # Not by pathlib, for which JSON may be too long a path to ask about.
-        is_file = source == "--input" and os.path.isfile(text)  # noqa: PTH113
-        hint = " (a file is given as --input @FILE)" if is_file else ""
+        is_file = source == option and os.path.isfile(text)  # noqa: PTH113
+        hint = f" (a file is given as {option} @FILE)" if is_file else ""
         raise InputError(f"{source} is not JSON: {error}{hint}") from error
     return payload
 

@@ -18,12 +18,29 @@ from ..exceptions import (
     StoreNotFoundError,
     TargetNotFoundError,
 )
-from .exits import ExitCode, code_of
+from .exits import ExitCode, code_of, explain
+from .texts import paragraphs
 
 P = ParamSpec("P")
 
 STORE_VARIABLE: Final = "DURABLE_STORE"
 DEFAULT_STORE: Final = "durable.db"
+
+WHO_GOES_ON: Final = paragraphs("""
+If an engine has the store it is asked, and goes on with the execution. Otherwise it is recorded, and this command
+goes on with the execution and follows it to its end, as durable resume does; with --no-wait it does not.
+""")
+
+RECORDED: Final = (
+    "--json: an object of type recorded with execution, what, name, callback_id, and engine: the one that was "
+    "asked, or null."
+)
+
+RECORDED_OR_FOLLOWED: Final = (
+    f"{RECORDED} If the execution is then followed here, what durable run has comes after it.\n\n{explain()}\n\n"
+    "Where the execution is not followed, 0 says that it is recorded."
+)
+"""What the help of commands that act on executions has at its end."""
 
 
 class Backend(StrEnum):
@@ -45,6 +62,7 @@ StoreOption = Annotated[
 ]
 BackendOption = Annotated[Backend, typer.Option("--backend", help="The event loop to run on.")]
 LinesOption = Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines (see below).")]
+NoWaitOption = Annotated[bool, typer.Option("--no-wait", help="Only record it; do not go on with the execution.")]
 VerboseOption = Annotated[
     int,
     typer.Option(
@@ -81,6 +99,22 @@ def complete_name(ctx: typer.Context, incomplete: str) -> list[str]:
     from .reading import names
 
     return names(ctx.params.get("store") or default_store(), incomplete)
+
+
+def complete_step(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of steps whose compensations wait for a decision."""
+    from .reading import awaited_names
+
+    found = awaited_names(ctx.params.get("store") or default_store(), ctx.params.get("name"), "decision")
+    return [name for name in found if name.startswith(incomplete)]
+
+
+def complete_callback(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Ids of callbacks that are waited for."""
+    from .reading import awaited_names
+
+    found = awaited_names(ctx.params.get("store") or default_store(), None, "answer")
+    return [callback_id for callback_id in found if callback_id.startswith(incomplete)]
 
 
 def reporting(command: Callable[P, ExitCode]) -> Callable[P, None]:

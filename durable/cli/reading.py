@@ -7,10 +7,12 @@ from typing import TypeVar
 
 import anyio
 
+from .._wire import ExecutionStatus
 from ..abc import ExecutionRecord
 from ..exceptions import DurableError, ExecutionNotFoundError
 from ..local import Reader
 from ..local.stores.sqlite import open_store
+from .awaited import Kind, Lookout
 
 T = TypeVar("T")
 
@@ -49,6 +51,47 @@ async def find(reader: Reader, name: str) -> ExecutionRecord:
         if similar:
             error.args = (f"{error}; there is {' and '.join(map(repr, similar))}",)
         raise
+
+
+def awaited(path: str, name: str) -> tuple[ExecutionRecord, Lookout]:
+    """One execution, and what it waits for.
+
+    Raises:
+        StoreNotFoundError: There is no such store.
+        ExecutionNotFoundError: There is none of this name.
+    """
+
+    async def read(reader: Reader) -> tuple[ExecutionRecord, Lookout]:
+        record = await find(reader, name)
+        is_over = record.status is not ExecutionStatus.RUNNING
+        return record, Lookout(await reader.operations(record.name), is_over=is_over)
+
+    return read_store(path, read)
+
+
+def awaited_names(path: str, name: str | None, kind: Kind) -> list[str]:
+    """Ids of callbacks, or names of steps, that executions wait for; none if the store cannot be read.
+
+    Args:
+        path: The store.
+        name: The execution; `None` for all that are not over.
+        kind: What for: an answer is known by its callback's id, a decision by the step's name.
+    """
+
+    async def read(reader: Reader) -> list[str]:
+        records = await reader.executions(ExecutionStatus.RUNNING)
+        return [
+            one.callback_id if kind == "answer" else one.name or ""
+            for record in records
+            if name in {None, record.name}
+            for one in Lookout(await reader.operations(record.name)).all()
+            if one.kind == kind
+        ]
+
+    try:
+        return read_store(path, read)
+    except DurableError:
+        return []
 
 
 def names(path: str, beginning: str) -> list[str]:

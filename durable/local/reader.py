@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from .._wire import ExecutionStatus, Operation
 from .._wire.events import Event
 from ..abc import ExecutionRecord, Store
-from ..exceptions import ExecutionNotFoundError
+from ..exceptions import CallbackNotFoundError, ExecutionNotFoundError
+from .machine.callback import named_by
 from .machine.history import event_of
 
 
@@ -31,6 +32,21 @@ class Reader:
         if record is None:
             raise ExecutionNotFoundError(name)
         return record
+
+    async def execution_of(self, callback_id: str) -> ExecutionRecord:
+        """The execution that a callback belongs to, whether or not it is still waited for.
+
+        Raises:
+            CallbackNotFoundError: There is no such callback.
+        """
+        named = named_by(callback_id)
+        loaded = None if named is None else await self._store.load(named[0])
+        if loaded is None or not any(
+            operation.callback_details is not None and operation.callback_details.callback_id == callback_id
+            for operation in loaded.operations
+        ):
+            raise CallbackNotFoundError(callback_id)
+        return loaded.execution
 
     async def operations(self, name: str) -> Sequence[Operation]:
         """An execution's operations, in the order of their first record; without the EXECUTION itself.

@@ -1,0 +1,176 @@
+"""Acting on an execution: here, if no engine has the store; otherwise the engine that has it is asked.
+
+Here means: what is asked is recorded, and then the execution goes on and is followed, as `durable resume` does it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, Final, TextIO
+
+import anyio
+import msgspec
+
+from .._wire import ExecutionStatus
+from ..exceptions import StoreLockedError
+from ..local import Engine, open_engine
+from ..local.inbox import Reply, Request, carry_out, decode_reply, encode_request
+from ..local.stores.inbox import has_engine, post
+from .exits import ExitCode
+from .options import Backend, CommandError, default_store
+from .session import Followed, Pick
+from .texts import command_text
+
+PATIENCE: Final = 5.0
+"""Seconds that an engine may take to answer."""
+
+
+class Act(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that is to be done to an execution.
+
+    Attributes:
+        what: The command, without `durable`.
+        execution: The execution's name.
+        request: What is asked of an engine.
+        words: What has become so, for people; after the execution's name and a colon.
+        name: Of the callback, of the step to be undone, or of the saga; `None` if it has none.
+        callback_id: What is completed, if it is that.
+    """
+
+    what: str
+    execution: str
+    request: Request
+    words: str
+    name: str | None = None
+    callback_id: str | None = None
+
+
+class Manner(msgspec.Struct, frozen=True, kw_only=True):
+    """How it is to be done.
+
+    Attributes:
+        store: The store's file.
+        goes_on: Whether the execution is gone on with, where no engine is at work on it.
+        backend: The event loop that it then runs on.
+        as_lines: Tell it to a machine.
+        verbosity: Of logging.
+    """
+
+    store: str
+    goes_on: bool = False
+    backend: Backend = Backend.ASYNCIO
+    as_lines: bool = False
+    verbosity: int = 0
+
+
+def act_on(act: Act, manner: Manner) -> ExitCode:
+    """Do something to an execution, and tell it.
+
+    Returns:
+        0 when it is done and the execution is not followed; otherwise how the execution ended.
+
+    Raises:
+        CommandError: The engine that has the store refuses it, or does not answer.
+        DurableError: It cannot be done.
+    """
+    output = sys.stdout
+    try:
+        return _do_it_here(act, manner, output)
+    except StoreLockedError as error:
+        holder = error.holder
+    posted = post(manner.store, encode_request(act.request))
+    try:
+        text = posted.wait(PATIENCE)
+    except BaseException:
+        posted.withdraw()  # whoever asked has gone
+        raise
+    if text is None:
+        if has_engine(manner.store):
+            raise CommandError(
+                f"the engine that has {manner.store} ({holder}) has not answered for {PATIENCE:g} s. What you ask "
+                "for stays in the store, and is done as soon as this or another engine looks there."
+            )
+        posted.withdraw()
+        return _do_it_here(act, manner, output)
+    reply = decode_reply(text)
+    if reply.error is not None:
+        raise CommandError(reply.error)
+    _tell(act, reply, manner, output, holder)
+    return ExitCode.SUCCEEDED
+
+
+def _do_it_here(act: Act, manner: Manner, output: TextIO) -> ExitCode:
+    if manner.goes_on:
+        from .follow import follow
+
+        return follow(
+            manner.store,
+            _doing(act, lambda reply: _tell(act, reply, manner, output, None)),
+            backend=manner.backend,
+            as_lines=manner.as_lines,
+            verbosity=manner.verbosity,
+            output=output,
+        )
+
+    async def do() -> Reply:
+        async with open_engine(manner.store) as engine:
+            return await carry_out(engine, act.request)
+
+    _tell(act, anyio.run(do), manner, output, None)
+    return ExitCode.SUCCEEDED
+
+
+def _doing(act: Act, tell: Callable[[Reply], None]) -> Pick:
+    async def do_and_resume(engine: Engine) -> list[Followed]:
+        record = await engine.execution(act.execution)
+        past = await engine.history(record.name)
+        tell(await carry_out(engine, act.request))
+        (run,) = await engine.resume(record.name)
+        return [Followed(record, run, past)]
+
+    return do_and_resume
+
+
+def _tell(act: Act, reply: Reply, manner: Manner, output: TextIO, holder: str | None) -> None:
+    """Say that it is recorded; where the execution is followed people see it by what follows."""
+    if reply.status is not None and reply.status is not ExecutionStatus.STOPPED:
+        raise CommandError(f"execution {act.execution!r} is over, it is {reply.status}: there is nothing to stop")
+    if manner.as_lines:
+        from .machine import encode
+
+        line: dict[str, Any] = {
+            "type": "recorded",
+            "execution": act.execution,
+            "what": act.what,
+            "name": act.name,
+            "callback_id": act.callback_id,
+            "engine": holder,
+        }
+        output.write(f"{encode(line)}\n")
+        output.flush()
+    elif holder is not None or not manner.goes_on:
+        _tell_people(act, reply, manner, output, holder)
+
+
+def _tell_people(act: Act, reply: Reply, manner: Manner, output: TextIO, holder: str | None) -> None:
+    from rich.text import Text
+
+    from .terminal import console_for, signs_of
+    from .texts import one_line
+
+    def command(what: str) -> str:
+        return command_text(what, act.execution, store=manner.store, default_store=default_store())
+
+    console = console_for(output)
+    done = Text.assemble(
+        (f"{signs_of(console).succeeded} recorded", "bold green"), "  ", (act.execution, "cyan"), ": "
+    )
+    console.print(done.append(one_line(act.words)), soft_wrap=True)
+    if reply.status is not None:
+        hint = f"it is over: {command('show')}"
+    elif holder is not None:
+        hint = f"the engine that has the store ({holder}) goes on with it: {command('show')}"
+    else:
+        hint = f"no engine is at work on it: {command('resume')}"
+    console.print(Text(f"  {hint}", "dim"), soft_wrap=True)
