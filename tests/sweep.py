@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import anyio
 import msgspec
 
 from durable import DurableFunction
@@ -21,6 +22,7 @@ class World:
 
     def __init__(self) -> None:
         self.clock: Clock = SkippingClock()
+        self._began = self.clock.now()
         # What was done, in order; a repeat is there twice.
         self.effects: list[str] = []
         # What is being done now, and the most that there ever was at once.
@@ -31,8 +33,14 @@ class World:
         """An execution in this world."""
         harness = Harness(function, event, name=name)
         self.clock = harness.clock
+        self._began = self.clock.now()
         self.effects.clear()
         return harness
+
+    @property
+    def seconds(self) -> float:
+        """How much time has passed."""
+        return (self.clock.now() - self._began) / 1000
 
     async def take(self, seconds: float) -> None:
         """Let time pass, as work does that somebody waits for."""
@@ -134,3 +142,18 @@ async def outcome_with_crashes(
             return await harness.outcome(), crashed
         except CrashError:
             crashed = True
+
+
+def one_history(make: Callable[[], DurableFunction[Any, Any]], world: World, *, seeds: int = 30) -> None:
+    """Whatever order trio runs tasks in, all that is recorded is the same, and so is how it ends."""
+    found: list[Any] = []
+
+    async def run() -> None:
+        harness = world.harness(make())
+        output = await harness.outcome()
+        found.append((ending(output), shape(harness.operations()), order(harness.operations())))
+
+    for seed in range(seeds):
+        with trio_seed(seed):
+            anyio.run(run, backend="trio")
+        assert found[-1] == found[0], f"seed {seed}"

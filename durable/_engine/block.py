@@ -24,6 +24,11 @@ class Block:
         """Whether it has been entered and not been left."""
         return self._branch is not None
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it is open, and has been stopped."""
+        return self._branch is not None and self._branch.is_stopped
+
     def enter(self, *, was_left: bool = False) -> None:
         """Begin.
 

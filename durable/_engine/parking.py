@@ -4,6 +4,7 @@ Rules:
 
  1. A branch is *active* while its task runs. It is not while it is parked, and while it waits for branches of its
     own. When none is active the invocation is suspended: the service invokes again when something has changed.
+    Not at once: a cancellation may be on its way to one of them, by a scope of the user's that nobody here knows.
  2. Registered as parked *before* asking whether any is active: the last one to park is the one that finds out.
  3. Whoever wakes somebody counts him as active at once, not when his task gets its turn.
  4. A wake-up is a reason to look again, not a promise: whoever is woken looks at history, and may park again.
@@ -97,6 +98,11 @@ class Parking:
         self._waiters: set[Waiter] = set()
         # Those of them who go on when nobody else is active.
         self._stragglers: set[Waiter] = set()
+        # How often nobody was active any more, and whether it is being looked into, or has been found to be so.
+        self._stops = 0
+        self._is_stopping = False
+        # Watches of those who parked when nobody else was active: nobody asks about them, for the time being.
+        self._unasked: list[Watch] = []
         # What is watched, by operation; and when each falls due, earliest first, numbered.
         self._watches: dict[str, list[Watch]] = {}
         self._timers: list[tuple[int, int, Watch]] = []
@@ -117,13 +123,30 @@ class Parking:
     def rest(self) -> None:
         """One who was active waits for others."""
         self._active -= 1
-        if self._active:
-            return
-        if self._stragglers:
-            for waiter in self._stragglers:
-                self.wake(waiter)
-        else:
+        if not self._active:
+            self._stops += 1
+            if not self._is_stopping and self._tasks is not None:
+                self._is_stopping = True
+                self._tasks.start_soon(self._stop, name="durable: suspends one invocation")
+
+    async def _stop(self) -> None:
+        """Suspend, unless somebody goes on."""
+        stops = 0
+        while not self._active and stops != self._stops:
+            stops = self._stops
+            # Twice: asyncio tells a task that it is cancelled only when it stands still.
+            await self.give_way()
+            await self.give_way()
+        if not self._active and not self._stragglers:
             self._suspend()
+            return
+        self._is_stopping = False
+        for waiter in () if self._active else self._stragglers:
+            self.wake(waiter)
+        unasked, self._unasked = self._unasked, []
+        for watch in unasked:
+            if watch in self._watches.get(watch.operation_id, ()):
+                self._ask_about(watch)
 
     async def wait_for_others(self, frame: Frame) -> None:
         """Return when nobody else is active; there is no suspension before that."""
@@ -180,6 +203,8 @@ class Parking:
         self._watches.setdefault(operation_id, []).append(watch)
         if self._active > 1:
             self._ask_about(watch)
+        else:
+            self._unasked.append(watch)
         try:
             await self.wait(waiter)
         finally:

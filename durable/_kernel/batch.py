@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from .._wire import ErrorObject, OperationUpdate
-from .._wire.limits import MAX_BYTES_PER_CALL, MAX_PAYLOAD_BYTES, MAX_UPDATES_PER_CALL
+from .._wire.limits import MAX_BYTES_PER_CALL, MAX_PAYLOAD_BYTES, MAX_UPDATES_PER_CALL, REPLAY_CHILDREN_BYTES
 from ..exceptions import PayloadTooLargeError
 
 _encode = msgspec.json.Encoder().encode
@@ -58,6 +58,11 @@ def check_payload(payload: str, what: str) -> None:
         size = len(payload.encode())
         if size > MAX_PAYLOAD_BYTES:
             raise PayloadTooLargeError(what, size, MAX_PAYLOAD_BYTES)
+
+
+def is_large(payload: str) -> bool:
+    """Whether a context's result is left out of its record, and rebuilt on replay from its children's."""
+    return len(payload) * 4 > REPLAY_CHILDREN_BYTES and len(payload.encode()) > REPLAY_CHILDREN_BYTES
 
 
 def _string_size(text: str) -> int:

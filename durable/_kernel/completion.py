@@ -170,11 +170,14 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
         """Why it is complete, or `None`: it is not.
 
         Raises:
-            Exception: What the user's own policy raises.
+            ValueError: The user's own policy says something else than it may.
+            Exception: What it raises.
         """
         if self.when is not None:
             verdict = self.when(progress)
             if verdict is not None:
+                if verdict not in {"succeeded", "failed"}:
+                    raise ValueError(f"a completion policy says 'succeeded', 'failed' or None, not {verdict!r}")
                 return "CUSTOM_COMPLETION_SUCCEEDED" if verdict == "succeeded" else "CUSTOM_COMPLETION_FAILED"
         elif self._is_exceeded(progress):
             return "FAILURE_TOLERANCE_EXCEEDED"

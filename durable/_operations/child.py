@@ -8,13 +8,13 @@ from typing import Any, TypeVar
 from .._engine.current import frame_var
 from .._engine.frame import Frame
 from .._engine.perform import diverge
+from .._kernel.batch import is_large
 from .._kernel.decide import Decision, Interrupt, Run, decide_context
 from .._kernel.errors import rebuild_live
 from .._kernel.history import Identity
 from .._kernel.names import check_name
 from .._kernel.values import Converter
 from .._wire import Operation, OperationAction, OperationType, OperationUpdate, SubType
-from .._wire.limits import REPLAY_CHILDREN_BYTES
 from .._wire.updates import ContextOptions
 from .body import BodyVerb
 
@@ -58,7 +58,7 @@ class ChildVerb(BodyVerb[T]):
                 raise rebuilt from rebuilt.__cause__
             return self.failed(operation_id, error)
         self._live = (payload, value)
-        rebuild = child.registers or len(payload) > REPLAY_CHILDREN_BYTES
+        rebuild = child.registers or is_large(payload)
         return self.update(
             operation_id,
             OperationAction.SUCCEED,

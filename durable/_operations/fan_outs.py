@@ -43,11 +43,11 @@ def map_verb(
         async def body(own: Frame) -> T:
             return await function(make_context(own), item)
 
-        return BranchPlan(f"map-item-{index}" if item_name is None else item_name(index, item), body, converter)
+        return BranchPlan(f"map-item-{index}" if item_name is None else item_name(index, item), body)
 
     return FanOutVerb(
         frame,
-        Branches(len(given), plan),
+        Branches(len(given), plan, lambda _: converter),
         name=signature.name if name is None else name,
         sub_type=SubType.MAP,
         branch_sub_type=SubType.MAP_ITERATION,
@@ -73,6 +73,7 @@ def parallel_verb(
         if isinstance(branches, Mapping)
         else [(f"parallel-branch-{index}", branch) for index, branch in enumerate(branches)]
     )
+    converters = [signature_of(function).result for _, function in named]
 
     def plan(index: int) -> BranchPlan[T]:
         branch_name, function = named[index]
@@ -80,11 +81,11 @@ def parallel_verb(
         async def body(own: Frame) -> T:
             return await function(make_context(own))
 
-        return BranchPlan(branch_name, body, signature_of(function).result)
+        return BranchPlan(branch_name, body)
 
     return FanOutVerb(
         frame,
-        Branches(len(named), plan),
+        Branches(len(named), plan, converters.__getitem__),
         name=name,
         sub_type=SubType.PARALLEL,
         branch_sub_type=SubType.PARALLEL_BRANCH,

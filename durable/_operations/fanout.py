@@ -20,6 +20,7 @@ from .._engine.current import frame_var, saga_var
 from .._engine.frame import Frame
 from .._engine.group import BranchGroup
 from .._engine.perform import note_start, perform, refuse
+from .._kernel.batch import is_large
 from .._kernel.completion import (
     CODE,
     STATUS,
@@ -58,12 +59,10 @@ class BranchPlan(msgspec.Struct, Generic[T], frozen=True):
     Attributes:
         name: What it is called.
         body: What it runs, in a frame of its own.
-        converter: Converts what it returns.
     """
 
     name: str
     body: Callable[[Frame], Awaitable[T]]
-    converter: Converter[Any]
 
 
 class Branches(Generic[T]):
@@ -72,12 +71,16 @@ class Branches(Generic[T]):
     Args:
         count: How many there are.
         plan: Makes one, by its index.
+        converter: Converts what one returns, by its index.
     """
 
-    __slots__ = ("_plan", "count")
+    __slots__ = ("_plan", "converter", "count")
 
-    def __init__(self, count: int, plan: Callable[[int], BranchPlan[T]]) -> None:
+    def __init__(
+        self, count: int, plan: Callable[[int], BranchPlan[T]], converter: Callable[[int], Converter[Any]]
+    ) -> None:
         self.count = count
+        self.converter = converter
         self._plan = plan
 
     def __getitem__(self, index: int) -> BranchPlan[T]:
@@ -140,7 +143,7 @@ class FanOutVerb(BodyVerb[BatchResult[T]]):
             return self.failed(operation_id, error)
         inside = 0 if self._budget.limit is None else frame.invocation.history.inside(operation_id)
         payload = self._encode(result, inside, with_items=not owner.registers)
-        rebuild = owner.registers or len(payload) > REPLAY_CHILDREN_BYTES
+        rebuild = owner.registers or is_large(payload)
         if rebuild:
             payload = self._encode(result, inside, with_items=False)
         self._live = (payload, result)
@@ -180,7 +183,8 @@ class FanOutVerb(BodyVerb[BatchResult[T]]):
         plan = self._branches[index]
         result: T | None = None
         if item.status == "succeeded":
-            result = plan.converter.decode(bytes(item.result).decode(), f"the recorded result of {plan.name!r}")
+            converter = self._branches.converter(index)
+            result = converter.decode(bytes(item.result).decode(), f"the recorded result of {plan.name!r}")
         error = decode_error(item.error) if item.status == "failed" else None
         return BatchItem(index=index, name=plan.name, status=item.status, result=result, error=error)
 
@@ -190,8 +194,11 @@ class FanOutVerb(BodyVerb[BatchResult[T]]):
             items = []
             size = 0
             for item in result.items:
-                items.append(self._record_of(item))
-                size += len(items[-1].result)
+                record = self._record_of(item)
+                items.append(record)
+                size += len(record.result)
+                if record.error is not None:
+                    size += len(record.error.error_message or "") + len(record.error.error_data or "")
                 if size > REPLAY_CHILDREN_BYTES:
                     break  # too large already: whoever asked sees that, and asks for the summary
         return encode_batch(
@@ -206,7 +213,8 @@ class FanOutVerb(BodyVerb[BatchResult[T]]):
 
     def _record_of(self, item: BatchItem[T]) -> ItemRecord:
         if item.status == "succeeded":
-            encoded = self._branches[item.index].converter.encode(item.result, f"the result of {item.name!r}")
+            converter = self._branches.converter(item.index)
+            encoded = converter.encode(item.result, f"the result of {item.name!r}")
             return ItemRecord(item.status, msgspec.Raw(encoded.encode()))
         return ItemRecord(item.status, error=None if item.error is None else encode_error(item.error))
 
@@ -325,13 +333,19 @@ class _FanOut(Generic[T]):
     ) -> Callable[[Frame], Awaitable[T]]:
         branch_id = self._id(index)
         verb: ChildVerb[T] = ChildVerb(
-            self._owner, plan.body, plan.converter, name=plan.name, sub_type=self._verb._branch_sub_type
+            self._owner,
+            plan.body,
+            self._branches.converter(index),
+            name=plan.name,
+            sub_type=self._verb._branch_sub_type,
         )
         if recorded is None and not self._group.is_stopped:
             note_start(self._owner, verb, branch_id, saga_var.get())
         return lambda slot: perform(slot, verb, branch_id)
 
     def _flat_branch(self, index: int, plan: BranchPlan[T]) -> Callable[[Frame], Awaitable[T]]:
+        converter = self._branches.converter(index)
+
         async def body(slot: Frame) -> T:
             frame = Frame(slot.invocation, context_id=self._owner.context_id, prefix=self._id(index), parent=slot)
             frame.settle()
@@ -340,7 +354,7 @@ class _FanOut(Generic[T]):
             try:
                 value = await plan.body(frame)
                 await check_end(frame, f"the end of {plan.name!r}")
-                decoded: T = plan.converter.decode(plan.converter.encode(value, what), what)
+                decoded: T = converter.decode(converter.encode(value, what), what)
             except Exception as error:  # noqa: BLE001 - raised as a replay will
                 _, rebuilt = rebuild_live(error)
                 await self._refuse_end(slot)

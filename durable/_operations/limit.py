@@ -8,7 +8,7 @@ STEP, before the code goes on. On replay that decides, and the block comes exact
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from .._engine.block import Block
 from .._engine.frame import Frame
@@ -29,8 +29,14 @@ from .._wire import (
 )
 from .._wire.limits import MAX_NAME_LENGTH
 
+Outcome = Literal["true", "false", "null"]
+"""Whether the operation was first, as it is recorded."""
+
 _STOPPED: Final = "true"
 _IN_TIME: Final = "false"
+_FAILED_STOPPING: Final = "null"
+"""It was, and the block was stopped; but that made its code raise something else than the cancellation."""
+
 _SUFFIX: Final = " outcome"
 
 
@@ -67,7 +73,7 @@ class Limit:
         self._block.enter(was_left=outcome is not None)
         trigger = self.trigger
         if outcome is not None and outcome.is_final:
-            if outcome.result == _STOPPED:
+            if outcome.result != _IN_TIME:
                 self._block.stop()
         elif trigger is not None:
             self._changed(trigger)
@@ -90,15 +96,19 @@ class Limit:
         if self._watch is not None:
             frame.invocation.parking.forget(self._watch)
         unasked = frame.unasked() if error is None else None
+        was_stopped = self._block.is_stopped
         stopped = self._block.leave(kind, error, traceback)
         if unasked is not None:
             await diverge(frame, unasked, f"the end of the block of {self._name}")
         if stopped or error is None or isinstance(error, Exception):
-            recorded = await perform(
-                frame, _OutcomeVerb(frame, self._name, stopped=stopped), outcome_id(trigger_id)
-            )
-            if recorded != stopped:
-                found = f"the end of the block of {self._name}" if recorded else f"{self._name} stopping its block"
+            outcome: Outcome = _IN_TIME
+            if stopped:
+                outcome = _STOPPED
+            elif was_stopped and error is not None:
+                outcome = _FAILED_STOPPING
+            recorded = await perform(frame, _OutcomeVerb(frame, self._name, outcome), outcome_id(trigger_id))
+            if recorded != outcome:
+                found = f"{self._name} stopping its block" if stopped else f"the end of the block of {self._name}"
                 await diverge(frame, frame.invocation.history.get(outcome_id(trigger_id)), found)
         return stopped
 
@@ -112,15 +122,15 @@ class Limit:
             self._block.stop()
 
 
-class _OutcomeVerb(Verb[bool]):
+class _OutcomeVerb(Verb[Outcome]):
     """Which was first."""
 
-    __slots__ = ("_stopped",)
+    __slots__ = ("_outcome",)
 
-    def __init__(self, frame: Frame, name: str, *, stopped: bool) -> None:
+    def __init__(self, frame: Frame, name: str, outcome: Outcome) -> None:
         name = name[: MAX_NAME_LENGTH - len(_SUFFIX)] + _SUFFIX
         self.identity = Identity(OperationType.STEP, SubType.STEP, name, frame.context_id)
-        self._stopped = stopped
+        self._outcome: Outcome = outcome
 
     def decide(self, recorded: Operation | None) -> Decision:
         """By the rules of a STEP that cannot fail."""
@@ -128,11 +138,11 @@ class _OutcomeVerb(Verb[bool]):
 
     async def run(self, frame: Frame, operation_id: str, decision: Run | Interrupt) -> OperationUpdate:  # noqa: ARG002
         """Say which."""
-        return self.update(operation_id, OperationAction.SUCCEED, payload=_STOPPED if self._stopped else _IN_TIME)
+        return self.update(operation_id, OperationAction.SUCCEED, payload=self._outcome)
 
-    def value(self, payload: str | None) -> bool:
-        """Whether the block was stopped."""
-        return payload == _STOPPED
+    def value(self, payload: str | None) -> Outcome:
+        """How the block ended."""
+        return _STOPPED if payload == _STOPPED else _IN_TIME if payload == _IN_TIME else _FAILED_STOPPING
 
     def error(self, recorded: ErrorObject | None) -> Exception:
         """Not one of ours."""
