@@ -52,7 +52,7 @@ class DurableFunction(Generic[InputT, ResultT]):
         self.function = function
         self.name = name
         self.backend: Backend = backend
-        functools.update_wrapper(self, function)  # type: ignore[arg-type]
+        functools.update_wrapper(self, function)
         self._input: Converter[Any] | None = None
 
     def __call__(self, event: Any, context: Any) -> dict[str, Any]:

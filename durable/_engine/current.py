@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .._kernel.ids import idempotency_key
 from .frame import Frame
@@ -32,6 +33,21 @@ if TYPE_CHECKING:
         def raises_in(self, branch: Branch) -> bool:
             """Of a doomed saga: whether its refusal is raised here at once; elsewhere the code was cancelled."""
             ...
+
+
+class InvocationInfo(NamedTuple):
+    """What the platform says of an invocation.
+
+    Attributes:
+        request_id: What its own logs call it.
+        deadline: When it is cut off, in milliseconds since the epoch; `None` without a limit.
+    """
+
+    request_id: str | None = None
+    deadline: int | None = None
+
+
+_NOTHING = InvocationInfo()
 
 
 class StepInfo:
@@ -79,6 +95,20 @@ class StepInfo:
         """Of a compensation: the key that the step had which it undoes; `None` elsewhere."""
         return None if self._forward_id is None else idempotency_key(self._arn, self._forward_id)
 
+    @property
+    def remaining_time(self) -> float | None:
+        """Seconds until AWS Lambda cuts this invocation off; `None` where nothing does.
+
+        A step that is cut off is run again by another invocation, as after a crash.
+        """
+        deadline = invocation_var.get().deadline
+        return None if deadline is None else max(0.0, deadline / 1000 - time.time())
+
+    @property
+    def request_id(self) -> str | None:
+        """What AWS Lambda calls this invocation in its logs; `None` elsewhere."""
+        return invocation_var.get().request_id
+
     def __repr__(self) -> str:
         return f"<StepInfo {self.name!r} attempt={self.attempt}>"
 
@@ -87,6 +117,7 @@ frame_var: ContextVar[Frame] = ContextVar("durable_frame")
 saga_var: ContextVar[EnclosingSaga | None] = ContextVar("durable_saga", default=None)
 batch_var: ContextVar[bool] = ContextVar("durable_batch", default=False)
 step_var: ContextVar[StepInfo] = ContextVar("durable_step")
+invocation_var: ContextVar[InvocationInfo] = ContextVar("durable_invocation", default=_NOTHING)
 
 
 def current_step() -> StepInfo:

@@ -32,7 +32,9 @@ _THROTTLED: Final = frozenset(
 )
 """Whatever their status: AWS answers some of them with 400."""
 
-_OWN_CREDENTIALS: Final = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired", "RequestTimeTooSkewed"})
+_OWN_CREDENTIALS: Final = frozenset(
+    {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "RequestTimeTooSkewed"}
+)
 """The sandbox's trouble and not the execution's: a later invocation comes with credentials that are valid."""
 
 _STALE: Final = "Invalid checkpoint token"
@@ -74,11 +76,12 @@ def answered_error(response: Mapping[str, Any]) -> ServiceError:
     Args:
         response: As botocore has parsed it: its `Error`, and its `ResponseMetadata` with the HTTP status.
     """
-    error = response.get("Error") or {}
+    error: Mapping[str, Any] = response.get("Error") or {}
+    metadata: Mapping[str, Any] = response.get("ResponseMetadata") or {}
     code = str(error.get("Code") or "")
     # Some errors of Lambda's have their text in `message`, others in `Message`.
     message = str(error.get("Message") or response.get("message") or response.get("Message") or "no message")
-    status = (response.get("ResponseMetadata") or {}).get("HTTPStatusCode")
+    status: int | None = metadata.get("HTTPStatusCode")
     if code == "InvalidParameterValueException" and message.startswith(_STALE):
         return StaleTokenError(message)
     return ServiceError(message, code=code or f"HTTP {status}", retryable=_is_retryable(code, status))

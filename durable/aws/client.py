@@ -1,0 +1,148 @@
+"""The durable execution service of AWS, by an aiobotocore Lambda client.
+
+One client serves a whole sandbox: it is opened once and stays warm from one invocation to the next. It runs on
+asyncio and on trio. Throttling, 5xx and trouble on the network are repeated by botocore's standard retries, with
+the same ClientToken; what still fails then is told in errors of ours.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from .._wire import OperationUpdate
+from .._wire.calls import (
+    CheckpointDurableExecutionRequest,
+    CheckpointDurableExecutionResponse,
+    GetDurableExecutionStateResponse,
+)
+from .._wire.codec import CHECKPOINT_REQUEST
+from .._wire.limits import MAX_OPERATIONS
+from ..abc import ServiceClient
+from . import untyped
+from .errors import answered_error, refused_error, unanswered_error
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+T = TypeVar("T")
+
+CONNECT_TIMEOUT: Final = 3
+READ_TIMEOUT: Final = 10
+"""Seconds. A call takes milliseconds: after these its connection is given up, and the call repeated on another."""
+
+ATTEMPTS: Final = 4
+"""Of one call, with botocore's exponential back-off between them."""
+
+
+class AwsClient(ServiceClient):
+    """The service on AWS, over an aiobotocore Lambda client that is open. Made by `open_client`.
+
+    Attributes:
+        lambda_client: The client, for calls that are not the engine's.
+    """
+
+    max_operations = MAX_OPERATIONS
+
+    def __init__(self, lambda_client: Any) -> None:
+        self.lambda_client = lambda_client
+        untyped.register_codecs(lambda_client)
+
+    async def checkpoint(
+        self, arn: str, token: str, updates: Sequence[OperationUpdate], client_token: str
+    ) -> CheckpointDurableExecutionResponse:
+        """Record updates, all or none, in order (see `ServiceClient.checkpoint`)."""
+        body = CHECKPOINT_REQUEST.encode(
+            CheckpointDurableExecutionRequest(
+                checkpoint_token=token, updates=tuple(updates), client_token=client_token
+            )
+        )
+        reset = untyped.body_var.set(body)
+        try:
+            return await self._call(
+                CheckpointDurableExecutionResponse,
+                self.lambda_client.checkpoint_durable_execution(
+                    DurableExecutionArn=arn, CheckpointToken=token, ClientToken=client_token
+                ),
+            )
+        finally:
+            untyped.body_var.reset(reset)
+
+    async def get_state(
+        self, arn: str, token: str, marker: str, max_items: int
+    ) -> GetDurableExecutionStateResponse:
+        """One page of the execution's operations (see `ServiceClient.get_state`)."""
+        parameters = {"Marker": marker} if marker else {}
+        return await self._call(
+            GetDurableExecutionStateResponse,
+            self.lambda_client.get_durable_execution_state(
+                DurableExecutionArn=arn, CheckpointToken=token, MaxItems=max_items, **parameters
+            ),
+        )
+
+    @staticmethod
+    async def _call(shape: type[T], call: Awaitable[dict[str, Any]]) -> T:
+        try:
+            answer = (await call)[untyped.DECODED]
+        except untyped.ClientError as error:
+            raise answered_error(getattr(error, "response", {})) from error
+        except untyped.ParamValidationError as error:
+            raise refused_error(error) from error
+        except untyped.BotoCoreError as error:
+            raise unanswered_error(error) from error
+        if isinstance(answer, shape):
+            return answer
+        raise unanswered_error(answer) from answer
+
+
+@asynccontextmanager
+async def open_client(
+    *, session: Any = None, config: Any = None, endpoint_url: str | None = None, region: str | None = None
+) -> AsyncGenerator[AwsClient]:
+    """Open a client of the service on AWS.
+
+    Credentials, region, endpoint URL (`AWS_ENDPOINT_URL_LAMBDA`), proxies (`HTTPS_PROXY`, `NO_PROXY`) and CA bundle
+    (`AWS_CA_BUNDLE`) are looked up as every AWS SDK does.
+
+    Args:
+        session: An aiobotocore session of one's own. Its default client configuration is left as it is: set
+            `http_session_cls` there too if its credentials are got over the network on trio.
+        config: An `AioConfig` that is merged over the one that is used otherwise.
+        endpoint_url: Where the service is, if not where the region says.
+        region: If not the one of the environment.
+
+    Raises:
+        botocore.exceptions.BotoCoreError: No region, no such endpoint, and the like.
+    """
+    own = untyped.AioConfig(
+        http_session_cls=_session_class(),
+        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+        connect_timeout=CONNECT_TIMEOUT,
+        read_timeout=READ_TIMEOUT,
+    )
+    if session is None:
+        session = untyped.make_session(own)
+    else:
+        own = own.merge(session.get_default_client_config() or untyped.AioConfig())
+    if region is None and untyped.region_of(session) is None:
+        region = os.environ.get("AWS_REGION")
+    # Built once here: botocore builds it anew for every call otherwise, for as much as signing it takes.
+    own = own.merge(untyped.AioConfig(user_agent=f"{untyped.user_agent_of(session)} durable/{_version()}"))
+    if config is not None:
+        own = own.merge(config)
+    async with untyped.make_client(session, config=own, endpoint_url=endpoint_url, region=region) as lambda_client:
+        yield AwsClient(lambda_client)
+
+
+def _session_class() -> type:
+    from .session import PoolSession
+
+    return PoolSession
+
+
+def _version() -> str:
+    from .. import __version__
+
+    return __version__

@@ -1,0 +1,110 @@
+"""What lives as long as a Lambda sandbox: an event loop, and on it one client of the service.
+
+Lambda calls a handler synchronously, one invocation after the other, and freezes the process in between. A new
+event loop for each would have new connections, and everything that hangs on them; so there is one, kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol, TypeVar
+
+import anyio
+import anyio.from_thread
+
+from ..abc import ServiceClient
+from ..function import Backend
+
+T = TypeVar("T")
+
+Open = Callable[[], AbstractAsyncContextManager[ServiceClient]]
+"""Opens the client."""
+
+
+class Loop(Protocol):
+    """An event loop that is there for synchronous callers."""
+
+    def run(self, function: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
+        """Run a coroutine function to its end."""
+        ...
+
+
+class MainLoop:
+    """An asyncio event loop in the calling thread, which is Lambda's main thread: nothing changes threads."""
+
+    def __init__(self) -> None:
+        self._runner = asyncio.Runner()
+
+    def run(self, function: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
+        """Run a coroutine function to its end.
+
+        Raises:
+            RuntimeError: Called from inside of an event loop.
+        """
+        return self._runner.run(function(*args))
+
+
+class ThreadLoop:
+    """An event loop of either kind in a thread of its own: trio's cannot be left and entered again."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._portal: anyio.from_thread.BlockingPortal
+        self._ready = threading.Event()
+        # A daemon, as nobody says when a sandbox ends: it must not keep the process from exiting.
+        threading.Thread(
+            target=anyio.run, args=[self._serve], kwargs={"backend": backend}, name="durable", daemon=True
+        ).start()
+        self._ready.wait()
+
+    def run(self, function: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
+        """Run a coroutine function to its end."""
+        result: T = self._portal.call(function, *args)
+        return result
+
+    async def _serve(self) -> None:
+        async with anyio.from_thread.BlockingPortal() as self._portal:
+            self._ready.set()
+            await self._portal.sleep_until_stopped()
+
+
+class Sandbox:
+    """The event loop and the client, made when they are first needed, and kept.
+
+    Args:
+        backend: Which event loop.
+        open_client: Opens the client.
+    """
+
+    def __init__(self, backend: Backend, open_client: Open) -> None:
+        self._backend: Backend = backend
+        self._open = open_client
+        self._loop: Loop | None = None
+        self._client: ServiceClient | None = None
+        # One invocation at a time, whoever calls.
+        self._lock = threading.Lock()
+
+    def prepare(self) -> None:
+        """Make everything that an invocation will need.
+
+        Raises:
+            Exception: The client could not be opened. The next call tries again.
+        """
+        with self._lock:
+            self._prepared()
+
+    def run(self, function: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
+        """Call a coroutine function on the event loop: with the client first, then the arguments."""
+        with self._lock:
+            loop, client = self._prepared()
+            return loop.run(function, client, *args)
+
+    def _prepared(self) -> tuple[Loop, ServiceClient]:
+        if self._loop is None:
+            self._loop = MainLoop() if self._backend == "asyncio" else ThreadLoop(self._backend)
+        if self._client is None:
+            # Never closed: the sandbox ends without notice.
+            self._client = self._loop.run(self._open().__aenter__)
+        return self._loop, self._client

@@ -1,0 +1,214 @@
+"""Where botocore and aiobotocore are touched, which have no types: nothing else of this library knows them.
+
+Only what they offer in public is used: a session with components, a client configuration with a session class, and
+events. Importing this module loads both of them, a third of a second.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from contextvars import ContextVar
+from importlib import import_module
+from typing import Any, Final
+
+import msgspec
+
+from .._wire.codec import CHECKPOINT_RESPONSE, STATE_RESPONSE
+from ..exceptions import MalformedPayloadError
+from .errors import KMS_ERRORS
+from .model import ENDPOINTS_FILE, SERVICE_FILE
+
+# Bound as `Any`, once, instead of an ignored error at every use.
+_exceptions: Any = import_module("botocore.exceptions")
+_httpsession: Any = import_module("botocore.httpsession")
+_loaders: Any = import_module("botocore.loaders")
+_HTTPHeaders: Any = import_module("botocore.compat").HTTPHeaders
+_AioSession: Any = import_module("aiobotocore.session").AioSession
+_HttpxAWSResponse: Any = import_module("aiobotocore.awsrequest").HttpxAWSResponse
+AioConfig: Any = import_module("aiobotocore.config").AioConfig
+HttpxSession: Any = import_module("aiobotocore.httpxsession").HttpxSession
+
+BotoCoreError: type[Exception] = _exceptions.BotoCoreError
+ClientError: type[Exception] = _exceptions.ClientError
+ParamValidationError: type[Exception] = _exceptions.ParamValidationError
+
+DECODED: Final = "Decoded"
+"""Where the decoded answer is in what a call returns."""
+
+_SERVICE: Final = ("lambda", "2015-03-31")
+_FIRST_ERROR: Final = 300
+
+body_var: ContextVar[bytes] = ContextVar("durable_checkpoint_body")
+"""The body of the checkpoint call that is being made, encoded."""
+
+
+# --- The session and its data --------------------------------------------------------------------------------
+
+
+def make_loader() -> Any:
+    """A loader of botocore's data that has what two operations need at hand, and finds all else as usual."""
+
+    class Loader(_loaders.Loader):  # type: ignore[misc]
+        def load_service_model(self, service_name: str, type_name: str, api_version: str | None = None) -> Any:
+            """A model, without looking through the directories of all services for Lambda's."""
+            if service_name != _SERVICE[0] or api_version not in {None, _SERVICE[1]}:
+                usual: Any = super()
+                return usual.load_service_model(service_name, type_name, api_version)
+            if type_name == "service-2":
+                return _read(SERVICE_FILE)
+            return self.load_data("/".join((*_SERVICE, type_name)))
+
+        def load_data_with_path(self, name: str) -> tuple[Any, str]:
+            """A data file and where it is; of the endpoints, those of a few services."""
+            if name == "endpoints":
+                return _read(ENDPOINTS_FILE), str(ENDPOINTS_FILE)
+            usual: Any = super()
+            found: tuple[Any, str] = usual.load_data_with_path(name)
+            return found
+
+    return Loader()
+
+
+def full_data() -> tuple[dict[str, Any], dict[str, Any]]:
+    """The whole of botocore's model of Lambda, and all of its endpoints."""
+    loader = _loaders.Loader()
+    return loader.load_service_model(*_SERVICE[:1], "service-2"), loader.load_data("endpoints")
+
+
+def _read(path: os.PathLike[str]) -> Any:
+    with open(path, "rb") as file:  # noqa: PTH123 - any path-like
+        return msgspec.json.decode(file.read())
+
+
+def make_session(config: Any) -> Any:
+    """An aiobotocore session that has a configuration for all of its clients, also those that get credentials."""
+    session = _AioSession()
+    session.register_component("data_loader", make_loader())
+    session.set_default_client_config(config)
+    return session
+
+
+def make_client(
+    session: Any, *, config: Any, endpoint_url: str | None, region: str | None
+) -> AbstractAsyncContextManager[Any]:
+    """A Lambda client of a session, to be entered; its two operations take and give our own shapes."""
+    context: AbstractAsyncContextManager[Any] = session.create_client(
+        _SERVICE[0], config=config, endpoint_url=endpoint_url, region_name=region
+    )
+    return context
+
+
+def region_of(session: Any) -> str | None:
+    """The region that a session is configured with."""
+    region: str | None = session.get_config_variable("region")
+    return region
+
+
+def user_agent_of(session: Any) -> str:
+    """What a session's clients call themselves."""
+    agent: str = session.user_agent()
+    return agent
+
+
+# --- The two operations --------------------------------------------------------------------------------------
+
+
+def register_codecs(client: Any) -> None:
+    """Have a client encode and decode by msgspec what botocore would by walking its model in Python."""
+    events = client.meta.events
+    events.register("before-call.lambda.CheckpointDurableExecution", _set_body)
+    events.register("before-parse.lambda.CheckpointDurableExecution", _decoding(CHECKPOINT_RESPONSE.decode))
+    events.register("before-parse.lambda.GetDurableExecutionState", _decoding(STATE_RESPONSE.decode))
+    events.register_first("needs-retry.lambda", _refuse_retry)
+
+
+def _set_body(*, params: dict[str, Any], **_: Any) -> None:
+    """Before the call is signed: the body that was encoded, instead of the one without any updates."""
+    params["body"] = body_var.get()
+
+
+def _decoding(decode: Callable[[bytes], Any]) -> Callable[..., None]:
+    def handle(*, response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
+        if response_dict["status_code"] < _FIRST_ERROR:
+            try:
+                customized_response_dict[DECODED] = decode(response_dict["body"])
+            except MalformedPayloadError as error:
+                customized_response_dict[DECODED] = error
+            response_dict["body"] = b"{}"  # nothing is left for botocore's own parser
+
+    return handle
+
+
+def _refuse_retry(*, response: tuple[Any, Mapping[str, Any]] | None, **_: Any) -> bool | None:
+    """No repeat of what it does not help, although it comes as 502: the first handler's answer counts."""
+    error: Mapping[str, Any] = {} if response is None else response[1].get("Error") or {}
+    return False if error.get("Code") in KMS_ERRORS else None
+
+
+# --- For the HTTP session ------------------------------------------------------------------------------------
+
+
+def make_response(url: str, status: int, headers: list[tuple[bytes, bytes]], raw: Any) -> Any:
+    """A response as aiobotocore has it, over one that has an `aread`."""
+    pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
+    return _HttpxAWSResponse(url, status, _HTTPHeaders.from_pairs(pairs), raw)
+
+
+def make_tls_context(
+    verify: bool | str,  # noqa: FBT001 - as botocore has it: yes, no, or a file
+    certificate: str | tuple[str, str] | None,
+) -> ssl.SSLContext:
+    """The TLS settings that botocore would use.
+
+    Args:
+        verify: Whether to check the server's certificate, or the file of those who may have signed it.
+        certificate: Our own: one file, or certificate and key.
+    """
+    context: ssl.SSLContext = _httpsession.create_urllib3_context()
+    if verify:
+        context.check_hostname = True
+        context.load_verify_locations(_httpsession.get_cert_path(verify))
+    else:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if certificate is not None:
+        context.load_cert_chain(*([certificate] if isinstance(certificate, str) else certificate))
+    return context
+
+
+def make_proxies(proxies: Any, settings: Any) -> Any:
+    """What botocore makes of settings: which proxy is for what."""
+    return _httpsession.ProxyConfiguration(proxies=proxies, proxies_settings=settings)
+
+
+def connect_error(url: str, error: Exception, *, proxy: str | None, tls: ssl.SSLError | None) -> Exception:
+    """The connection was not made."""
+    made: Exception
+    if tls is not None:
+        made = _exceptions.SSLError(endpoint_url=url, error=tls)
+    elif proxy is not None:
+        made = _exceptions.ProxyConnectionError(proxy_url=_httpsession.mask_proxy_url(proxy), error=error)
+    else:
+        made = _exceptions.EndpointConnectionError(endpoint_url=url, error=error)
+    return made
+
+
+def connect_timeout(url: str, error: Exception) -> Exception:
+    """The connection was not made, or not free, in time."""
+    made: Exception = _exceptions.ConnectTimeoutError(endpoint_url=url, error=error)
+    return made
+
+
+def read_timeout(url: str, error: Exception) -> Exception:
+    """The answer did not come in time."""
+    made: Exception = _exceptions.ReadTimeoutError(endpoint_url=url, error=error)
+    return made
+
+
+def connection_closed(url: str, error: Exception) -> Exception:
+    """The connection ended before the answer."""
+    made: Exception = _exceptions.ConnectionClosedError(endpoint_url=url, error=error, request=None)
+    return made
