@@ -143,6 +143,6 @@ def _session_class() -> type:
 
 
 def _version() -> str:
-    from .. import __version__
+    import durable
 
-    return __version__
+    return durable.__version__

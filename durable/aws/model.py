@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 OPERATIONS: Final = ("CheckpointDurableExecution", "GetDurableExecutionState")
 SERVICES: Final = ("lambda", "sts")
@@ -27,7 +27,7 @@ def cut_service(model: dict[str, Any]) -> dict[str, Any]:
         for part in (operation["input"], operation["output"], *operation["errors"]):
             _collect(part["shape"], model["shapes"], shapes)
     kept = {"version": model["version"], "metadata": model["metadata"], "operations": operations, "shapes": shapes}
-    cut: dict[str, Any] = _without_documentation(kept)
+    cut: dict[str, Any] = json.loads(json.dumps(kept), object_hook=_without_documentation)
     return cut
 
 
@@ -51,18 +51,9 @@ def _collect(name: str, shapes: dict[str, Any], found: dict[str, Any]) -> None:
         _collect(member["shape"], shapes, found)
 
 
-def _without_documentation(value: Any) -> Any:
-    if isinstance(value, dict):
-        members = cast("dict[str, Any]", value)
-        # A structure's own member may be called so: it is a dict, and the text of a documentation is not.
-        return {
-            key: _without_documentation(part)
-            for key, part in members.items()
-            if key != "documentation" or isinstance(part, dict)
-        }
-    if isinstance(value, list):
-        return [_without_documentation(part) for part in cast("list[Any]", value)]
-    return value
+def _without_documentation(fields: dict[str, Any]) -> dict[str, Any]:
+    # A structure's own member may be called so: it is a dict, and the text of a documentation is not.
+    return {key: value for key, value in fields.items() if key != "documentation" or isinstance(value, dict)}
 
 
 def main() -> None:
