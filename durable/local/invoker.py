@@ -45,7 +45,7 @@ class Invoker:
         self._functions = functions
         # Those that are being called here: nobody is called twice at a time.
         self._busy: set[Caller] = set()
-        # Those whose plain function was known when they began and is not registered now.
+        # Those whose function was known when they began, and is not registered now nor can be loaded.
         self._missing: set[Caller] = set()
 
     def begin(self, execution_id: str, operation_id: str) -> None:
@@ -98,10 +98,13 @@ class Invoker:
                 await self._end(caller, encode_error(error))
                 return
             callee = found
-        if callee.status is ExecutionStatus.RUNNING:
-            self._driver.run(callee, self._functions.load(callee.function))
-        else:
+        if callee.status is not ExecutionStatus.RUNNING:
             await self._outside.tell_caller(callee)
+            return
+        function = self._functions.load(callee.function)
+        if isinstance(function, Exception):
+            self._missing.add(caller)
+        self._driver.run(callee, function)
 
     async def _end(self, caller: Caller, outcome: str | ErrorObject) -> None:
         if isinstance(outcome, ErrorObject):

@@ -17,7 +17,7 @@ from durable._wire import ErrorObject, ExecutionStatus, Operation, OperationStat
 from durable._wire.events import EventType
 from durable.abc import Store
 from durable.exceptions import CallbackCompletedError, CallbackNotFoundError, StaleTokenError, StoreError
-from durable.local.machine.callback import MISSED_HEARTBEAT, TIMED_OUT, callback_id
+from durable.local.machine.callback import MISSED_HEARTBEAT, TIMED_OUT, callback_id, named_by
 from durable.local.outside import Outside
 from durable.local.stores.memory import MemoryStore
 from durable.local.stores.sqlite import open_store
@@ -29,6 +29,8 @@ pytestmark = pytest.mark.anyio
 
 ENDED = OperationStatus.SUCCEEDED
 ID = callback_id("id-of-t-1", "a")
+ALIAS = ID[:-1] + chr(ord(ID[-1]) + 1)
+"""Other text, of the same bytes: the last character of 15 has two bits that do not count."""
 
 
 @asynccontextmanager
@@ -184,6 +186,7 @@ async def test_a_heartbeat_is_no_reason_to_invoke():
         callback_id("id-of-t-1", "id-of-t-1"),
         ID + "=",
         ID[:-1],
+        ALIAS,
         "x" * 5_000,
     ],
 )
@@ -201,6 +204,11 @@ async def test_an_id_of_nothing_is_an_error_that_repeats_it(unknown: str):
         assert f"'{unknown[:200]}" in str(caught.value)
         assert len(str(caught.value)) < 400
     assert shown(await caller.recorded()) == {"a": OperationStatus.STARTED, "s": OperationStatus.STARTED}
+
+
+def test_the_alias_is_one():
+    """What the test above relies on."""
+    assert named_by(ALIAS) == named_by(ID) == ("id-of-t-1", "a")
 
 
 async def test_the_first_answer_counts():
@@ -246,7 +254,7 @@ async def test_nobody_waits_under_a_finished_context_or_in_a_finished_execution(
     """It says what is over; nothing changes."""
     caller = Caller()
     await caller.create()
-    await caller.call(context(START, "c"), callback(parent_id="c"), callback("b"))
+    await caller.call(context(START, "c"), callback(parent_id="c"), callback("b", timeout=5))
     await caller.call(context(SUCCEED, "c"))
     outside = Outside(caller.service)
     with pytest.raises(
@@ -254,6 +262,7 @@ async def test_nobody_waits_under_a_finished_context_or_in_a_finished_execution(
     ):
         await outside.succeed_callback(ID, "1")
     await caller.end(SUCCEEDED)
+    caller.clock.move(10)  # nor does anything time out any more
     for _ in range(2):  # from memory, and from the store
         with pytest.raises(CallbackCompletedError, match="its execution 't-1' is SUCCEEDED") as caught:
             await outside.fail_callback(callback_id("id-of-t-1", "b"), OOPS)

@@ -225,7 +225,7 @@ async def test_it_is_sent_while_nobody_drives_the_execution(kind: str, tmp_path:
     store = MemoryStore() if kind == "memory" else open_store(str(tmp_path / "s.db"))
     try:
         async with engine_of(store=store) as engine:
-            run = await engine.start(ask, {"timeout": 3600}, name="t-1")
+            run = await engine.start(ask, {}, name="t-1")
             (callback_id,) = await callback_ids(run)
         async with engine_of(store=store) as engine:
             await engine.heartbeat_callback(callback_id)
@@ -345,6 +345,97 @@ async def test_a_thousand_callbacks_in_any_order(seed: int):
             for _ in range(10):
                 tasks.start_soon(send)
         assert await run.result() == list(range(1_000))
+
+
+async def test_a_timer_that_rings_while_its_execution_is_invoked_rings_for_nobody():
+    """Woken from outside shortly before: at most one invocation at a time."""
+    at_once = 0
+    most = 0
+    clock = SkippingClock()
+
+    async def slow() -> None:
+        await clock.sleep_until(clock.now() + 20_000)
+
+    @durable_execution
+    async def work(event: None, ctx: DurableContext) -> None:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        try:
+            callback = await ctx.create_callback(str)
+            async with ctx.task_group() as tasks:
+                tasks.start_soon(waits)
+                tasks.start_soon(works, callback)
+        finally:
+            at_once -= 1
+
+    async def waits(ctx: DurableContext) -> None:
+        await ctx.wait(10)
+
+    async def works(ctx: DurableContext, callback: Any) -> None:
+        await callback.result()
+        await ctx.step(slow)
+
+    async with engine_of(clock=clock) as engine:
+        run = await engine.start(work, None)
+        (callback_id,) = await callback_ids(run)
+        await clock.sleep_until(clock.now() + 5_000)
+        await engine.complete_callback(callback_id, "go")
+        await run.result()
+        assert most == 1
+        assert (await engine.execution(run.name)).invocations == 2
+
+
+async def test_waking_an_execution_often_leaves_one_timer():
+    """It still waits for the same time."""
+
+    @durable_execution
+    async def work(event: None, ctx: DurableContext) -> str:
+        callbacks = [await ctx.create_callback(int) for _ in range(50)]
+        async with ctx.task_group() as tasks:
+            tasks.start_soon(waits)
+            for callback in callbacks:
+                tasks.start_soon(takes, callback)
+        return "done"
+
+    async def waits(ctx: DurableContext) -> None:
+        await ctx.wait(3600)
+
+    async def takes(ctx: DurableContext, callback: Any) -> None:
+        await callback.result()
+
+    async with engine_of() as engine:
+        run = await engine.start(work, None)
+        for callback_id in await callback_ids(run, 50):
+            while run.driven:
+                await anyio.lowlevel.checkpoint()
+            await engine.complete_callback(callback_id, 1)
+        while run.driven:
+            await anyio.lowlevel.checkpoint()
+        assert len(engine._driver._timers) == 1
+        assert await run.result() == "done"
+
+
+async def test_timers_of_executions_that_were_stopped_are_thrown_away():
+    """Not one by one, but before they are many; those of others stay."""
+
+    @durable_execution
+    async def work(seconds: int, ctx: DurableContext) -> str:
+        await ctx.wait(seconds)
+        return "done"
+
+    async with engine_of() as engine:
+        runs = [await engine.start(work, 3600) for _ in range(1_100)]
+        while any(run.driven for run in runs):
+            await anyio.lowlevel.checkpoint()
+        for run in runs:
+            await engine.stop(run.name)
+        assert len(engine._driver._timers) == 1_100
+        last = await engine.start(work, 60)
+        while not last.parked or last.driven:
+            await anyio.lowlevel.checkpoint()
+        assert len(engine._driver._timers) == 1
+        assert await last.result() == "done"
 
 
 async def test_an_answer_does_not_shorten_the_pause_after_a_failure():
@@ -488,6 +579,24 @@ async def test_it_is_stopped_at_any_moment_of_its_beginning(turns: int):
         assert ended.status in {"STOPPED", "SUCCEEDED"}
         ends = [event.event_type for event in await engine.history(run.name)]
         assert ends.count(EventType.EXECUTION_STOPPED) + ends.count(EventType.EXECUTION_SUCCEEDED) == 1
+
+
+@pytest.mark.parametrize("turns", range(0, 40, 2))
+async def test_it_is_stopped_while_the_store_is_slow(turns: int):
+    """Each commit takes some turns of the loop, so that the driver asks for it in the middle of the stop."""
+
+    async def slow() -> None:
+        for _ in range(5):
+            await anyio.lowlevel.checkpoint()
+
+    store = FakeStore()
+    store.before = store.after = slow
+    async with engine_of(store=store) as engine:
+        run = await engine.start(ask, {})
+        for _ in range(turns):
+            await anyio.lowlevel.checkpoint()
+        await engine.stop(run.name)
+        assert (await run.wait()).status == "STOPPED"
 
 
 async def test_what_is_tried_again_is_stopped_at_once(clock: SkippingClock):

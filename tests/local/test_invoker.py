@@ -230,6 +230,16 @@ async def test_a_durable_function_of_the_callers_module_need_not_be_registered()
     assert await result_of(charge, faster, caller=sell, payload=ORDER) == [{"charged": 3}, "by air"]
 
 
+async def test_a_caller_that_was_loaded_by_its_target_finds_what_its_module_has():
+    """Nobody registered either of them with the engine that resumes."""
+    store = MemoryStore()
+    async with engine_of(store=store) as engine:
+        await engine.start(sell, ORDER)
+    async with engine_of(charge, store=store) as engine:
+        (run,) = await engine.resume()
+        assert await run.result() == SOLD
+
+
 async def test_an_unknown_function_fails_the_invoke_and_says_what_is_known():
     """As Lambda names it; at once."""
     error = await error_of(charge, ship, caller=call("chrage"), payload=ORDER)
@@ -396,6 +406,26 @@ async def test_a_stopped_callee_is_stopped_for_its_caller():
             await anyio.lowlevel.checkpoint()
         await engine.stop((await engine.executions())[1].name, "no more tea")
         assert await run.result() == "no more tea"
+
+
+async def test_a_stopped_callee_that_nobody_drives_is_stopped_for_its_caller():
+    """One that this engine cannot load is stopped in the store, and its caller told at once."""
+
+    @durable_execution(name="local")
+    async def local(payload: Any, ctx: DurableContext) -> None:
+        await ctx.wait(60)
+
+    store = MemoryStore()
+    async with engine_of(local, store=store) as engine:
+        await engine.start(call("local"), None, name="t-1")
+        while len(await engine.executions()) < 2:
+            await anyio.lowlevel.checkpoint()
+    async with engine_of(store=store) as engine:
+        run = await engine.start(call("local"), None, name="t-1")
+        await engine.stop((await engine.executions())[1].name, "no more")
+        record = await run.wait()
+        assert record.error is not None
+        assert record.error.error_type == "durable.exceptions.InvokeStoppedError"
 
 
 async def test_a_callee_goes_on_without_its_caller():
@@ -735,8 +765,11 @@ async def test_a_plain_function_that_has_become_durable_is_called_as_such():
         assert len(await engine.executions()) == 2
 
 
-async def test_a_callee_that_cannot_be_loaded_does_not_end_its_caller(caplog: pytest.LogCaptureFixture):
-    """The caller waits for an engine that can; who runs this one is told."""
+@pytest.mark.parametrize("registered", [False, True])
+async def test_a_callee_that_cannot_be_loaded_does_not_end_its_caller(
+    registered: bool, caplog: pytest.LogCaptureFixture
+):
+    """The caller waits until it is registered, or for an engine that has it; who runs this one is told."""
 
     @durable_execution(name="local")
     async def local(payload: Any, ctx: DurableContext) -> str:
@@ -755,6 +788,10 @@ async def test_a_callee_that_cannot_be_loaded_does_not_end_its_caller(caplog: py
             await clock.sleep_until(clock.now() + 3_600_000)
         assert not run.is_over
         assert "does not go on, and whoever invoked it waits" in caplog.text
+        if registered:
+            engine.register(local)
+            assert await run.result() == "done"
+            return
     async with engine_of(local, store=store) as engine:
         run = await engine.start(call("local"), None, name="t-1")
         assert await run.result() == "done"
