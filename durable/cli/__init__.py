@@ -4,7 +4,7 @@
   run, resume, ls, show, history  one command each
   callback, saga, cancel, stop    the same, for those that act on an execution
   acting                          how they do it: here, or by asking the engine that has the store
-  awaited                         what an execution waits for, so that somebody can act; no output
+  awaited, hints                  what an execution waits for, and what can be typed about it; no output
   options                         what they have in common: options; how errors become messages and exit codes
   exits                           the exit codes
   inputs                          an execution's input, given as text

@@ -16,7 +16,8 @@ from .._wire import ExecutionStatus
 from ..exceptions import StoreLockedError
 from ..local import Engine, open_engine
 from ..local.inbox import Reply, Request, carry_out, decode_reply, encode_request
-from ..local.stores.inbox import has_engine, post
+from ..local.stores.file import engine_of
+from ..local.stores.inbox import post
 from .exits import ExitCode
 from .options import Backend, CommandError, default_store
 from .session import Followed, Pick
@@ -86,7 +87,7 @@ def act_on(act: Act, manner: Manner) -> ExitCode:
         posted.withdraw()  # whoever asked has gone
         raise
     if text is None:
-        if has_engine(manner.store):
+        if engine_of(manner.store) is not None:
             raise CommandError(
                 f"the engine that has {manner.store} ({holder}) has not answered for {PATIENCE:g} s. What you ask "
                 "for stays in the store, and is done as soon as this or another engine looks there."

@@ -16,6 +16,9 @@ Kind = Literal["answer", "decision", "cancellation"]
 _CANCEL: Final = "cancel "
 """What the callback that cancels a saga is called, before the saga's name (`_saga/interruption.py`)."""
 
+_CREATION: Final = "create callback id"
+"""What the callback of a `wait_for_callback` is called, after its name (`_operations/callback.py`)."""
+
 _SIDE_BY_SIDE: Final = {SubType.MAP, SubType.PARALLEL}
 """Contexts whose operations may belong to different branches that have no context of their own (flat nesting)."""
 
@@ -98,7 +101,7 @@ class Lookout:
                 return None
             return Awaited(
                 kind="cancellation",
-                name=_saga_of(operation),
+                name=saga_of(operation.name),
                 callback_id=callback_id,
                 around=ids,
                 is_done=operation.is_final,
@@ -129,7 +132,7 @@ class Lookout:
         parent = self._known.get(callback.parent_id or "")
         if parent is not None and parent.sub_type in _SIDE_BY_SIDE:
             return False
-        rollback = self._rollbacks.get((callback.parent_id, _saga_of(callback)), 0)
+        rollback = self._rollbacks.get((callback.parent_id, saga_of(callback.name)), 0)
         return rollback > self._place[callback.id]
 
     def _surrounds(self, outer: Awaited, inner: Awaited) -> bool:
@@ -146,10 +149,16 @@ class Lookout:
         return around[::-1]
 
 
-def _saga_of(callback: Operation) -> str | None:
-    """The name of the saga that a callback cancels, if it has one."""
-    _, _, name = (callback.name or "").partition(_CANCEL)
+def saga_of(callback: str | None) -> str | None:
+    """The name of the saga that a callback of that name cancels, if it has one."""
+    _, _, name = (callback or "").partition(_CANCEL)
     return name or None
+
+
+def name_within(wait: str | None, name: str) -> str:
+    """What is inside of a `wait_for_callback` without the name of that before it: `callback`, `submitter`."""
+    rest = name.removeprefix(f"{wait} ")
+    return "callback" if rest == _CREATION else rest
 
 
 def operator_ids(compensation: str, among: Collection[str]) -> Iterator[str]:

@@ -40,8 +40,8 @@ def _view(store: str, handler: LogHandler, output: TextIO, *, as_lines: bool) ->
     if as_lines:
         return LinesView(output)
 
-    def go_on(name: str) -> str:
-        return command_text("resume", name, store=store, default_store=default_store())
+    def command(*words: str) -> str:
+        return command_text(*words, store=store, default_store=default_store())
 
     console = console_for(output)
-    return LiveView(console, handler, go_on) if is_terminal(output) else PlainView(console, go_on)
+    return LiveView(console, handler, command) if is_terminal(output) else PlainView(console, command)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.text import Text
 
 from .._wire.events import Event
+from .hints import Command, ways
 from .logs import LogHandler, write_to_stderr
 from .outcome import print_ending, title
 from .rows import FRAMES_PER_SECOND, Rows
@@ -31,13 +32,13 @@ class LiveView(View):
     Args:
         console: The terminal.
         handler: The logging that must not get in the way.
-        go_on: The command that goes on with an execution, by its name.
+        command: Makes a command that can be copied of words.
     """
 
-    def __init__(self, console: Console, handler: LogHandler, go_on: Callable[[str], str]) -> None:
+    def __init__(self, console: Console, handler: LogHandler, command: Command) -> None:
         self._console = console
         self._handler = handler
-        self._go_on = go_on
+        self._command = command
         self._rows = Rows(console)
         self._live: Live | None = None
         # What is followed and has not ended, in order.
@@ -100,9 +101,8 @@ class LiveView(View):
             if line is not None:
                 self._say_where(followed, moment)
                 self._print(followed, line)
-            if moment.kind == "begun" and moment.thing is not None and moment.thing.callback is not None:
-                # Somebody has to copy it: it is never cut.
-                self._console.print(Text(f"      {moment.thing.callback}", "cyan"), soft_wrap=True)
+            if moment.kind == "begun" and moment.thing is not None:
+                self._say_what_to_do(followed, moment.thing)
         if self._live is not None:
             self._live.refresh()  # what has just become a line is no longer under way
 
@@ -110,7 +110,7 @@ class LiveView(View):
         """The outcome."""
         if followed in self._followed:
             self._followed.remove(followed)
-        print_ending(self._console, followed, ending, self._go_on(followed.name), named=bool(self._names))
+        print_ending(self._console, followed, ending, self._command, named=bool(self._names))
 
     def stopping(self) -> None:
         """Say why it takes time."""
@@ -133,6 +133,14 @@ class LiveView(View):
                 self._print(followed, self._rows.of_context(thing, past=moment.past))
         # The line of a rollback is the headline of what it undoes.
         self._around[followed.name] = [*around, moment.thing] if moment.kind == "rollback" else around
+
+    def _say_what_to_do(self, followed: Followed, thing: Thing) -> None:
+        """The command for what somebody outside has to do; it is to be copied, so it is never cut."""
+        if thing.awaited is None or thing.callback is None:
+            return
+        first, *others = ways(thing.awaited, followed.name, thing.name, thing.callback, self._command)
+        more = "   or skip, or abandon" if others else ""
+        self._console.print(Text.assemble("  " * (thing.depth + 2), (first, "cyan"), (more, "dim")), soft_wrap=True)
 
     def _print(self, followed: Followed, line: Text) -> None:
         put(self._console, self._named(followed, line))

@@ -13,6 +13,7 @@ from .._kernel.errors import type_name
 from .._wire import ErrorObject, Operation
 from ..abc import ExecutionRecord
 from ..exceptions import DurableError
+from .awaited import Awaited
 from .rollbacks import Rollback
 from .texts import iso_text
 
@@ -78,6 +79,18 @@ def execution_shape(record: ExecutionRecord) -> dict[str, Any]:
         "invocations": record.invocations,
         "result": value_shape(record.result),
         "error": error_shape(record.error),
+    }
+
+
+def awaited_shape(one: Awaited) -> dict[str, Any]:
+    """Something that an execution waits for."""
+    return {
+        "kind": one.kind,
+        "name": one.name,
+        "callback_id": one.callback_id,
+        "saga": one.saga,
+        "error": error_shape(one.error),
+        "is_done": one.is_done,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from rich.console import Console
 from rich.text import Text
@@ -10,10 +11,12 @@ from rich.text import Text
 from .._wire import ErrorObject, ExecutionStatus
 from ..abc import ExecutionRecord
 from ..exceptions import EngineClosedError
+from .hints import LABEL, Command, ways
 from .rollbacks import Rollback
 from .session import Ending, Followed
 from .terminal import Signs, put, signs_of
 from .texts import (
+    count_text,
     duration_text,
     error_name,
     error_text,
@@ -33,6 +36,9 @@ STATUS_STYLE = {
 
 _LABEL = 12
 
+MOST_ASKED: Final = 5
+"""How much of what somebody outside has to do is listed."""
+
 
 def title(record: ExecutionRecord) -> Text:
     """`book_trip  t-1  examples/trip.py`: which execution, and of what."""
@@ -40,14 +46,14 @@ def title(record: ExecutionRecord) -> Text:
     return Text.assemble((function, "bold"), "  ", (record.name, "cyan"), "  ", (where, "dim"))
 
 
-def print_ending(console: Console, followed: Followed, ending: Ending, go_on: str, *, named: bool) -> None:
+def print_ending(console: Console, followed: Followed, ending: Ending, command: Command, *, named: bool) -> None:
     """Print how following an execution ended.
 
     Args:
         console: Where to.
         followed: The execution.
         ending: How.
-        go_on: The command that goes on with it.
+        command: Makes a command that can be copied of words.
         named: Whether it must be said which execution it is.
     """
     signs = signs_of(console)
@@ -63,7 +69,16 @@ def print_ending(console: Console, followed: Followed, ending: Ending, go_on: st
     if not isinstance(ending.error, EngineClosedError):
         _labelled(console, "because", safe_text(str(ending.error)), "red")
     print_rollbacks(console, rollbacks)
-    _labelled(console, "go on with", go_on, "bold")
+    asked = [thing for thing in followed.story.innermost() if thing.awaited is not None]
+    for thing in asked[:MOST_ASKED]:
+        if thing.awaited is not None and thing.callback is not None:
+            commands = ways(thing.awaited, followed.name, thing.name, thing.callback, command)
+            for number, way in enumerate(commands):
+                print_command(console, "" if number else LABEL[thing.awaited], way)
+    if len(asked) > MOST_ASKED:
+        more = f"{count_text(len(asked) - MOST_ASKED, 'other')}: {command('show', followed.name)}"
+        _labelled(console, "", more, "dim")
+    print_command(console, "go on with", command("resume", followed.name))
 
 
 def print_outcome(
@@ -129,6 +144,11 @@ def print_rollbacks(console: Console, rollbacks: Iterable[Rollback]) -> None:
         if rollback.not_attempted:
             text = Text(f"{', '.join(rollback.not_attempted)} (not attempted)", "red")
             _labelled(console, "NOT undone", text, "bold red")
+
+
+def print_command(console: Console, label: str, command: str) -> None:
+    """Print what can be typed: it is to be copied, so it is never cut."""
+    console.print(Text.assemble((f"  {label:<{_LABEL}}", "dim"), (command, "bold")), soft_wrap=True)
 
 
 def _labelled(console: Console, label: str, text: Text | str, style: str = "") -> None:

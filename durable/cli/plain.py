@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Final
 
@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from .._wire.events import Event
+from .hints import BEGUN, Command, ways
 from .outcome import print_ending
 from .session import Ending, Followed, View
 from .story import Moment
@@ -20,17 +21,24 @@ MOST: Final = 120
 """Characters of a result that are shown."""
 
 
+_BEFORE: Final = {"undo": "undo", "cleanup": "cleanup", "operator": "undo", "cancellation": "saga"}
+"""What a thing's name is not told without."""
+
+_SUCCEEDED: Final = {"wait": "waited", "operator": "was decided on", "cancellation": "was asked to be cancelled"}
+"""In one word, unless it is that one."""
+
+
 class PlainView(View):
     """Tells in lines: when, what, and how it went.
 
     Args:
         console: Where to.
-        go_on: The command that goes on with an execution, by its name.
+        command: Makes a command that can be copied of words.
     """
 
-    def __init__(self, console: Console, go_on: Callable[[str], str]) -> None:
+    def __init__(self, console: Console, command: Command) -> None:
         self._console = console
-        self._go_on = go_on
+        self._command = command
         # Whether lines have to say which execution they are about.
         self._several = False
         self._began = 0
@@ -62,11 +70,11 @@ class PlainView(View):
         """A line for each."""
         for moment in moments:
             name = f"{followed.name}  " if self._several else ""
-            self._print(f"{stamp_text(moment.time)}  {name}{sentence(moment)}")
+            self._print(f"{stamp_text(moment.time)}  {name}{sentence(moment)}{self._what_to_do(followed, moment)}")
 
     def end(self, followed: Followed, ending: Ending) -> None:
         """The outcome."""
-        print_ending(self._console, followed, ending, self._go_on(followed.name), named=self._several)
+        print_ending(self._console, followed, ending, self._command, named=self._several)
 
     def stopping(self) -> None:
         """Say why it takes time."""
@@ -74,6 +82,14 @@ class PlainView(View):
 
     def close(self) -> None:
         """Nothing is to be given back."""
+
+    def _what_to_do(self, followed: Followed, moment: Moment) -> str:
+        """The command for what somebody outside has to do."""
+        thing = moment.thing
+        if moment.kind != "begun" or thing is None or thing.awaited is None or thing.callback is None:
+            return ""
+        first, *others = ways(thing.awaited, followed.name, thing.name, thing.callback, self._command)
+        return f": {first}{' (or skip, or abandon)' if others else ''}"
 
     def _print(self, line: str) -> None:
         self._console.print(Text(line), soft_wrap=True)
@@ -85,22 +101,20 @@ def sentence(moment: Moment) -> str:  # noqa: C901 - one line a kind
     thing = moment.thing
     if thing is None:
         return f"the invocation failed, it is repeated: {error_text(moment.error)}"
-    name = f"{thing.role} {thing.path}" if thing.role in {"undo", "cleanup"} else thing.path
+    name = f"{_BEFORE[thing.role]} {thing.path}" if thing.role in _BEFORE else thing.path
     again = f" (attempt {moment.attempt})" if moment.attempt > 1 else ""
     took = "" if thing.role == "wait" else "in "
     took += duration_text(moment.elapsed)
     match moment.kind:
         case "begun" if moment.until is not None:
             said = f"waits until {time_text(moment.until)}"
-        case "begun" if thing.callback is not None:
-            said = f"waits for callback {thing.callback}"
+        case "begun" if thing.awaited is not None:
+            said = BEGUN[thing.awaited]
         case "begun":
             said = f"started{again}"
         case "succeeded":
             value = value_text(moment.payload, MOST)
-            said = (
-                f"{'waited' if thing.role == 'wait' else 'succeeded'} {took}{again}{f': {value}' if value else ''}"
-            )
+            said = f"{_SUCCEEDED.get(thing.role, 'succeeded')} {took}{again}{f': {value}' if value else ''}"
         case "failed":
             said = f"FAILED {took}{again}: {error_text(moment.error)}"
         case "retry":

@@ -7,6 +7,7 @@ from typing import Final
 from rich.console import Console
 from rich.text import Text
 
+from .hints import BEGUN
 from .story import Moment, Thing
 from .terminal import signs_of
 from .texts import duration_text, error_text, time_text, value_text
@@ -21,6 +22,13 @@ _NARROWEST, _WIDEST = 16, 26
 
 _DURATION: Final = 10
 """Columns for durations."""
+
+_UNDER_WAY: Final = {
+    "undo": "is being undone",
+    "cleanup": "cleans up",
+    "callback": "waits for an answer",
+    "operator": "waits for a decision",
+}
 
 
 class Rows:
@@ -52,7 +60,7 @@ class Rows:
         """The row of what is under way, as it is now."""
         frames = self._signs.spinner
         sign = frames[now * FRAMES_PER_SECOND // 1000 % len(frames)]
-        detail = {"undo": "is being undone", "cleanup": "cleans up"}.get(thing.role, "")
+        detail = _UNDER_WAY.get(thing.role, "")
         attempt = thing.attempt
         if thing.until is not None:
             detail = f"until {time_text(thing.until, now)}, {duration_text(max(0, thing.until - now))} left"
@@ -90,15 +98,10 @@ class Rows:
         error = (error_text(moment.error), "red")
         look = None
         match moment.kind:
-            case "begun" if thing.callback is not None:
-                look = (signs.waiting, "cyan"), Text("waits for an answer to callback", "cyan")
-            case "succeeded" if thing.role == "undo":
-                look = (signs.undone, "yellow"), Text("undone", "yellow")
-            case "succeeded" if thing.role == "cleanup":
-                look = (signs.succeeded, "green"), Text("cleaned up", "dim")
+            case "begun" if thing.awaited is not None:
+                look = (signs.waiting, "cyan"), Text(BEGUN[thing.awaited], "cyan")
             case "succeeded":
-                sign = signs.waiting if thing.role == "wait" else signs.succeeded
-                look = (sign, "green"), Text(value_text(moment.payload, MOST), "dim")
+                look = self._succeeded(moment, thing)
             case "failed":
                 prefix = "NOT undone  " if thing.role == "undo" else ""
                 look = (signs.failed, "bold red"), Text.assemble((prefix, "bold red"), error)
@@ -112,6 +115,23 @@ class Rows:
             case _:
                 pass  # what is under way is told as such, what has been rolled back by its parts
         return look
+
+    def _succeeded(self, moment: Moment, thing: Thing) -> tuple[tuple[str, str], Text]:
+        signs = self._signs
+        value = value_text(moment.payload, MOST)
+        match thing.role:
+            case "undo":
+                return (signs.undone, "yellow"), Text("undone", "yellow")
+            case "cleanup":
+                return (signs.succeeded, "green"), Text("cleaned up", "dim")
+            case "wait":
+                return (signs.waiting, "green"), Text(value, "dim")
+            case "operator":
+                return (signs.succeeded, "green"), Text(f"decided: {value}", "dim")
+            case "cancellation":
+                return (signs.undone, "yellow"), Text(f"was asked to be cancelled  {value}", "yellow")
+            case _:
+                return (signs.succeeded, "green"), Text(value, "dim")
 
     def _columns(self, depth: int, sign: tuple[str, str], label: str, elapsed: str, detail: Text) -> Text:
         margin = "  " * (depth + 1)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 import typer
 
+from .._wire import ExecutionStatus
 from .exits import ExitCode
-from .options import DEFAULT_STORE, DebugOption, StoreOption, complete_name, reporting
-from .texts import paragraphs
+from .options import DEFAULT_STORE, DebugOption, StoreOption, complete_name, default_store, reporting
+from .texts import command_text, paragraphs
 
 if TYPE_CHECKING:
     from .._wire import Operation
@@ -22,13 +24,16 @@ HELP: Final = paragraphs("""
 Show an execution and the tree of its operations.
 
 Each with status, attempts, duration, result or error. What a rollback has undone hangs below the step it undoes,
-numbered in the order of undoing. Works while an engine is at work on the store.
+numbered in the order of undoing. What it waits for that somebody has to do is listed with the commands for it.
+Works while an engine is at work on the store.
 """)
 
 EPILOG: Final = (
-    "--json: one object with what durable ls --json has, the input, rollbacks, and operations: each with id, "
-    "parent_id, type, sub_type, name, status, started, ended, seconds, attempts, until, callback_id, result, "
-    "error, and undoes and undone_by, which pair compensations with what they undo by id."
+    "--json: one object with what durable ls --json has, the input, the engine that has the store or null, what it "
+    "awaits (each with kind: answer, decision or cancellation, name, callback_id, saga, error, is_done), rollbacks, "
+    "and operations: each with id, parent_id, type, sub_type, name, status, started, ended, seconds, attempts, "
+    "until, callback_id, result, error, and undoes and undone_by, which pair compensations with what they undo by "
+    "id."
 )
 
 
@@ -51,6 +56,7 @@ def show(
     debug: DebugOption = False,  # noqa: ARG001 - `reporting` looks at it
 ) -> ExitCode:
     """Show an execution and its operations."""
+    from ..local.stores.file import engine_of
     from .reading import find, read_store
 
     async def read(reader: Reader) -> Found:
@@ -60,21 +66,30 @@ def show(
         return Found(record, list(operations), list(await reader.history(name)))
 
     found = read_store(store, read)
+    engine = engine_of(store)
     if as_document:
         from .machine import encode
 
-        document = msgspec.json.format(encode(_document(found)), indent=2)
+        document = msgspec.json.format(encode(_document(found, engine)), indent=2)
         sys.stdout.write(f"{document}\n")
     else:
         from .terminal import console_for
         from .tree_view import print_execution
 
-        print_execution(console_for(sys.stdout), found.record, found.operations, found.events)
+        print_execution(
+            console_for(sys.stdout),
+            found.record,
+            found.operations,
+            found.events,
+            engine=engine,
+            command=partial(command_text, store=store, default_store=default_store()),
+        )
     return ExitCode.SUCCEEDED
 
 
-def _document(found: Found) -> dict[str, Any]:
-    from .machine import execution_shape, operation_shape, rollback_shape, value_shape
+def _document(found: Found, engine: str | None) -> dict[str, Any]:
+    from .awaited import Lookout
+    from .machine import awaited_shape, execution_shape, operation_shape, rollback_shape, value_shape
     from .story import Story
     from .tree import Tree
 
@@ -85,6 +100,11 @@ def _document(found: Found) -> dict[str, Any]:
     return {
         **execution_shape(found.record),
         "input": value_shape(found.record.input),
+        "engine": engine,
+        "awaits": [
+            awaited_shape(one)
+            for one in Lookout(found.operations, is_over=found.record.status is not ExecutionStatus.RUNNING).all()
+        ],
         "rollbacks": [rollback_shape(rollback) for rollback in story.rollbacks.values()],
         "operations": [
             operation_shape(operation, undoes=undoes.get(operation.id), undone_by=undone_by.get(operation.id))

@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from .._kernel.ids import rollback_id
+from .._kernel.ids import outcome_id, rollback_id
 from .._wire import ErrorObject, SubType
 from .._wire.events import (
     CallbackStartedDetails,
@@ -27,10 +27,30 @@ from .._wire.events import (
     StepSucceededDetails,
     WaitStartedDetails,
 )
+from .awaited import Kind as AwaitedKind
+from .awaited import name_within, saga_of
 from .rollbacks import Rollback, is_attempt
 
-Role = Literal["step", "wait", "callback", "invoke", "context", "saga", "undo", "cleanup", "plan", "attempt"]
-"""What an operation is to a watcher; the last two are how something else is recorded."""
+Role = Literal[
+    "step",
+    "wait",
+    "callback",
+    "invoke",
+    "context",
+    "saga",
+    "undo",
+    "cleanup",
+    "operator",
+    "cancellation",
+    "plan",
+    "attempt",
+    "outcome",
+]
+"""What an operation is to a watcher; the last three are how something else is recorded.
+
+An `operator` is asked about an undo that has failed. A `cancellation` is what a saga can be cancelled by: nobody
+waits for it.
+"""
 
 Kind = Literal[
     "begun",
@@ -56,6 +76,17 @@ _ROLE: Final[dict[str, Role]] = {
     "ChainedInvoke": "invoke",
     "Callback": "callback",
 }
+_ROLE_BY_SUBTYPE: Final[dict[str, Role]] = {
+    SubType.SAGA: "saga",
+    SubType.COMPENSATION: "undo",
+    SubType.CLEANUP: "cleanup",
+    SubType.CANCELLATION: "cancellation",
+}
+_AWAITED: Final[dict[Role, AwaitedKind]] = {
+    "callback": "answer",
+    "operator": "decision",
+    "cancellation": "cancellation",
+}
 
 
 class Thing:
@@ -64,7 +95,8 @@ class Thing:
     Attributes:
         id: Its id.
         role: What it is to a watcher.
-        name: What it is called; what it is, if it has no name.
+        name: What it is called; what it is, if it has no name. For an operator, what could not be undone.
+        sub_type: As it is recorded.
         depth: How many operations enclose it.
         parent: The operation that encloses it.
         started: When it, or after a resumption what is left of it, began; milliseconds.
@@ -73,12 +105,17 @@ class Thing:
         callback: The id that somebody outside has to answer to, if it is a callback.
     """
 
-    __slots__ = ("attempt", "callback", "depth", "id", "name", "parent", "role", "started", "until")
+    __slots__ = ("attempt", "callback", "depth", "id", "name", "parent", "role", "started", "sub_type", "until")
 
     def __init__(self, event: Event, role: Role, parent: Thing | None) -> None:
         self.id = event.id or ""
         self.role: Role = role
         self.name = event.name or event.sub_type or role
+        self.sub_type = event.sub_type
+        if parent is not None and parent.sub_type == SubType.WAIT_FOR_CALLBACK:
+            self.name = name_within(parent.name, self.name)
+        elif role == "cancellation":
+            self.name = saga_of(event.name) or SubType.SAGA
         self.parent = parent
         self.depth: int = 0 if parent is None else parent.depth + 1
         self.started: int = event.event_timestamp
@@ -91,6 +128,11 @@ class Thing:
     def around(self) -> list[Thing]:
         """What encloses it, outermost first."""
         return [] if self.parent is None else [*self.parent.around, self.parent]
+
+    @property
+    def awaited(self) -> AwaitedKind | None:
+        """What somebody outside can do about it, if it is that."""
+        return _AWAITED.get(self.role)
 
     @property
     def path(self) -> str:
@@ -137,6 +179,10 @@ class Story:
         # The number of the last event that was told.
         self.last_event = 0
         self._things: dict[str, Thing] = {}
+        # What may stop a block, by the id of what records how the block ended.
+        self._limits: dict[str, Thing] = {}
+        # What is being undone, or was last, by the rollback's id.
+        self._undoing: dict[str, Thing] = {}
 
     def recall(self, events: Iterable[Event]) -> list[Moment]:
         """Take in what happened before anybody watched."""
@@ -194,12 +240,13 @@ class Story:
             thing.attempt += 1
         details = event.details
         thing.until = details.scheduled_end_timestamp if isinstance(details, WaitStartedDetails) else None
-        if thing.role == "plan":
+        if thing.role in {"plan", "outcome"}:
             return []
         if thing.role == "attempt":
             self._copy_to_parent(thing)
             return []
-        self.active[thing.id] = thing
+        if thing.role != "cancellation":
+            self.active[thing.id] = thing
         if thing.role == "saga":
             return []  # told when it is known what it will undo
         return [
@@ -208,11 +255,18 @@ class Story:
 
     def _new(self, event: Event, role: Role) -> Thing:
         parent = self._things.get(event.parent_id or "")
-        thing = self._things[event.id or ""] = Thing(event, _role(event, parent, role), parent)
-        if thing.role == "saga":
+        role = "outcome" if event.id in self._limits else _role(event, parent, role)
+        thing = self._things[event.id or ""] = Thing(event, role, parent)
+        if role in {"wait", "cancellation"}:
+            self._limits[outcome_id(thing.id)] = thing
+        elif role == "saga":
             self.rollbacks[thing.id] = Rollback(thing.id, thing.name)
-        elif thing.role == "undo" and parent is not None and parent.id in self.rollbacks:
-            self.rollbacks[parent.id].forward_of(thing.id)
+        elif parent is not None and parent.id in self.rollbacks:
+            if role == "undo":
+                self.rollbacks[parent.id].forward_of(thing.id)
+                self._undoing[parent.id] = thing
+            elif role == "operator" and parent.id in self._undoing:
+                thing.name = self._undoing[parent.id].name
         return thing
 
     def _plan(self, event: Event, thing: Thing) -> list[Moment]:
@@ -253,6 +307,10 @@ class Story:
         error = None if succeeded else error_of(event)
         if thing.role == "attempt":
             return []  # the compensation's own end follows
+        if thing.role == "outcome":
+            # The block has ended: whatever might have stopped it, it does not matter any more.
+            self.active.pop(self._limits[thing.id].id, None)
+            return []
         thing.until = None
         attempt = _attempt(event) or thing.attempt
         elapsed = event.event_timestamp - thing.started
@@ -293,14 +351,11 @@ class Story:
 
 def _role(event: Event, parent: Thing | None, role: Role) -> Role:
     """What an operation is to a watcher, by what it is and where it is."""
-    if event.sub_type == SubType.SAGA:
-        return "saga"
-    if event.sub_type == SubType.COMPENSATION:
-        return "undo"
-    if event.sub_type == SubType.CLEANUP:
-        return "cleanup"
-    if parent is None:
-        return role
+    found = _ROLE_BY_SUBTYPE.get(event.sub_type or "")
+    if found is not None or parent is None:
+        return found or role
+    if parent.role == "saga" and role == "callback":
+        return "operator"
     if parent.role == "saga" and event.id == rollback_id(parent.id):
         return "plan"
     counts = parent.role in {"undo", "cleanup"} and is_attempt(event.id, event.name, parent.id, parent.name)

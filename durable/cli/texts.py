@@ -130,12 +130,10 @@ def target_text(target: str) -> str:
     return f"{path_text(where)}:{name}"
 
 
-def command_text(command: str, *arguments: str, store: str, default_store: str) -> str:
+def command_text(*words: str, store: str, default_store: str) -> str:
     """A command that a user can copy: with `--store` where it is needed."""
-    words = ["durable", command, *arguments]
-    if store != default_store:
-        words += ["--store", store]
-    return shlex.join(words)
+    where = () if store == default_store else ("--store", store)
+    return shlex.join(["durable", *words, *where])
 
 
 def count_text(number: int, noun: str) -> str:

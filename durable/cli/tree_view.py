@@ -12,32 +12,59 @@ from rich.text import Text
 from .._wire import ErrorObject, ExecutionStatus, Operation, OperationStatus, OperationType, SubType
 from .._wire.events import Event
 from ..abc import ExecutionRecord
-from .outcome import print_outcome, title
+from .awaited import Awaited, Kind, Lookout
+from .hints import BEGUN, LABEL, Command, ways_of
+from .outcome import print_command, print_outcome, title
 from .story import Story
 from .terminal import Signs, print_rows, put, signs_of
 from .texts import count_text, duration_text, error_text, time_text, value_text
-from .tree import Node, Tree, Undo, walk
+from .tree import OPERATOR, Node, Tree, Undo, walk
 
 SHOWN: Final = 500
 """Characters of a result or an error; a terminal cuts them off where it ends."""
 
 
+MOST_AWAITED: Final = 20
+"""How much of what somebody outside can do is listed."""
+
+_WHAT: Final[dict[Kind, str]] = {"answer": "callback", "decision": "undoing", "cancellation": "saga"}
+
+
 def print_execution(
-    console: Console, record: ExecutionRecord, operations: Sequence[Operation], events: Iterable[Event]
+    console: Console,
+    record: ExecutionRecord,
+    operations: Sequence[Operation],
+    events: Iterable[Event],
+    *,
+    engine: str | None,
+    command: Command,
 ) -> None:
-    """Print what `durable show` shows."""
+    """Print what `durable show` shows.
+
+    Args:
+        console: Where to.
+        record: The execution.
+        operations: Its operations.
+        events: Its history.
+        engine: The engine that has the store, if one has.
+        command: Makes a command that can be copied of words.
+    """
     story = Story()
     story.recall(events)
     now = round(time.time() * 1000)
     put(console, title(record))
     put(console, _facts(record, now))
     put(console, Text.assemble(("  input  ", "dim"), value_text(record.input, SHOWN) or "null"))
-    print_tree(console, Tree(operations), now, is_over=record.status is not ExecutionStatus.RUNNING)
-    if record.status is ExecutionStatus.RUNNING:
-        put(console, Text(f"{signs_of(console).running} not over", "bold yellow"))
-        _print_callbacks(console, operations)
-    else:
+    is_over = record.status is not ExecutionStatus.RUNNING
+    print_tree(console, Tree(operations), now, is_over=is_over)
+    if is_over:
         print_outcome(console, record, story.rollbacks.values())
+        return
+    at_work = "no engine is at work on it" if engine is None else f"an engine has the store ({engine})"
+    put(console, Text.assemble((f"{signs_of(console).running} not over", "bold yellow"), (f", {at_work}", "dim")))
+    _print_awaited(console, record.name, Lookout(operations).all(), command)
+    if engine is None:
+        print_command(console, "go on with", command("resume", record.name))
 
 
 def print_tree(console: Console, tree: Tree, now: int, *, is_over: bool) -> None:
@@ -53,13 +80,21 @@ def print_tree(console: Console, tree: Tree, now: int, *, is_over: bool) -> None
     print_rows(console, [rows.row(levels, entry) for levels, entry in walk(tree.roots)], right=1)
 
 
-def _print_callbacks(console: Console, operations: Iterable[Operation]) -> None:
-    """The ids of callbacks that wait for an answer: somebody has to copy them, so they are never cut."""
-    for operation in operations:
-        details = operation.callback_details
-        if details is not None and details.callback_id is not None and not operation.is_final:
-            name = operation.name or operation.type
-            console.print(Text.assemble("  callback ", (name, "bold"), f"\n{details.callback_id}"), soft_wrap=True)
+def _print_awaited(console: Console, execution: str, awaited: list[Awaited], command: Command) -> None:
+    """What somebody outside can do, and the commands for it; what nobody need do comes last."""
+    for one in sorted(awaited, key=lambda one: one.kind == "cancellation")[:MOST_AWAITED]:
+        said = Text.assemble(f"  {_WHAT[one.kind]}", (f" {one.name or ''}".rstrip(), "bold"), f" {BEGUN[one.kind]}")
+        if one.is_done:
+            said.append(", and that was asked for", "yellow")
+        if one.error is not None:
+            said.append_text(Text.assemble(": ", (error_text(one.error, SHOWN), "red")))
+        put(console, said)
+        if not one.is_done:
+            for number, way in enumerate(ways_of(one, awaited, execution, command)):
+                print_command(console, "" if number else LABEL[one.kind], way)
+
+    if len(awaited) > MOST_AWAITED:
+        put(console, Text(f"  and {count_text(len(awaited) - MOST_AWAITED, 'other')}: --json has all", "dim"))
 
 
 def _facts(record: ExecutionRecord, now: int) -> Text:
@@ -88,13 +123,19 @@ class _Rows:
 
     def _node(self, node: Node) -> tuple[str, str, Text, str, Text]:
         operation = node.operation
-        name = Text(operation.name or operation.sub_type or operation.type, "" if operation.name else "italic")
+        name = Text(node.name or operation.sub_type or operation.type, "" if node.name else "italic")
         if operation.sub_type == SubType.SAGA:
             return self._saga(node, name)
         sign, style = self._sign(operation)
         if operation.type is OperationType.WAIT and operation.status is OperationStatus.SUCCEEDED:
             sign = self._signs.waiting
-        return sign, style, name, self._duration(operation), self._detail(operation, operation)
+        if node.outcome is not None and not operation.is_final:
+            # The block that it could have stopped has ended: it is of no interest any more.
+            return self._signs.skipped, "dim", name, "", Text("in time" if operation.wait_details else "", "dim")
+        detail = self._detail(operation, operation)
+        if operation.type is OperationType.CALLBACK and not operation.is_final:
+            detail = Text("nobody waits for it any more", "dim") if self._is_over else _see_below(node)
+        return sign, style, name, self._duration(operation), detail
 
     def _saga(self, node: Node, name: Text) -> tuple[str, str, Text, str, Text]:
         verb = "rolls back: " if not node.operation.is_final else "rolled back: "
@@ -154,10 +195,6 @@ class _Rows:
             until = wait.scheduled_end_timestamp
         if until is not None:
             text.append(f"waits until {time_text(until, self._now)}  ", "yellow")
-        callback = operation.callback_details
-        if callback is not None and callback.callback_id is not None and not operation.is_final:
-            text.append("waits for an answer to callback, see below", "yellow")
-            return text
         error = operation.error or counted.error
         if error is not None and counted.status is not OperationStatus.SUCCEEDED:
             text.append(error_text(error, SHOWN), "red")
@@ -166,3 +203,11 @@ class _Rows:
         else:
             text.append("" if until else operation.status.lower(), "yellow")
         return text
+
+
+def _see_below(callback: Node) -> Text:
+    """What is said of a callback that is listed below, with the commands for it."""
+    kind: Kind = "decision" if callback.name == OPERATOR else "answer"
+    if callback.operation.sub_type == SubType.CANCELLATION:
+        kind = "cancellation"
+    return Text(f"{BEGUN[kind]}, see below", "yellow")

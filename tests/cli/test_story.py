@@ -247,7 +247,7 @@ def undos(tree: Tree) -> list[str]:
 
 
 async def test_an_operator_has_it_tried_again():
-    """Each try is shown where it belongs, the operator's answer with the rollback."""
+    """Each try is shown where it belongs, the operator's answer below what it is about."""
     failures = [True]
 
     async def once(what: str) -> None:
@@ -266,8 +266,8 @@ async def test_an_operator_has_it_tried_again():
     (rollback,) = story.rollbacks.values()
     assert (rollback.undone, rollback.failed, rollback.not_attempted) == (["b", "a"], [], [])
     assert undos(tree) == [
-        "a", "undo 2: SUCCEEDED succeeded", "b", "undo 1: FAILED ", "undo 1: SUCCEEDED succeeded",
-        "trip", "b operator",
+        "a", "undo 2: SUCCEEDED succeeded", "b", "undo 1: FAILED ", "b operator", "undo 1: SUCCEEDED succeeded",
+        "trip",
     ]  # fmt: skip
 
 
@@ -299,7 +299,7 @@ async def test_an_operator_lets_it_be(
 
 
 async def test_a_rollback_whose_time_was_over():
-    """What was cut off has failed, although its own record never ended."""
+    """What was cut off has failed."""
 
     async def slow(what: str) -> None:
         await current_context().wait(100)
@@ -318,7 +318,7 @@ async def test_a_rollback_whose_time_was_over():
     second, first = tree.roots[0].undos[0], tree.roots[1].undos[0]
     assert second.node is None
     assert first.node is not None
-    assert not first.node.operation.is_final
+    assert first.node.operation.status is OperationStatus.FAILED
     assert first.outcome is not None
     assert first.outcome.status == "failed"
     assert said(printed(story, tree), "b", "NOT undone", "RollbackTimeoutError")

@@ -62,9 +62,14 @@ def followed(name: str = "t-1") -> Followed:
     return Followed(record(name), run=None)  # type: ignore[arg-type]  # nothing here runs
 
 
+def typed(*words: str) -> str:
+    """A command, as `follow` makes them."""
+    return " ".join(["durable", *words])
+
+
 def live_view(width: int = 80, height: int = 12) -> tuple[LiveView, Terminal]:
     console, stream = terminal(width, height)
-    return LiveView(console, LogHandler(), lambda name: f"durable resume {name}"), stream
+    return LiveView(console, LogHandler(), typed), stream
 
 
 async def book(what: str) -> str:
@@ -121,7 +126,7 @@ async def test_lines_of_the_live_view():
 async def test_lines_of_the_plain_view():
     """Words instead of signs; everything that begins is told as well; nothing is cut."""
     stream = io.StringIO()
-    view = PlainView(console_for(stream), lambda name: f"durable resume {name}")
+    view = PlainView(console_for(stream), typed)
     await tell_all(view, followed())
     lines = stream.getvalue().splitlines()
     assert lines[0] == "t-1: shop.py:buy started"
@@ -398,8 +403,9 @@ def test_a_callback_is_told_with_the_whole_of_its_id():
     assert "x" * 150 in stream.getvalue().replace("\n", "")
     plain = io.StringIO()
     one = followed()
-    PlainView(console_for(plain), str).tell(one, started, one.story.tell(started))
-    assert plain.getvalue().endswith(f"  approval waits for callback {'x' * 150}\n")
+    PlainView(console_for(plain), typed).tell(one, started, one.story.tell(started))
+    command = f"durable callback succeed {'x' * 150} --result JSON"
+    assert plain.getvalue().endswith(f"  approval waits for an answer: {command}\n")
 
 
 def test_a_condition_that_is_not_met_has_not_failed():

@@ -32,7 +32,8 @@ from durable.local.inbox import (
     encode_request,
     look,
 )
-from durable.local.stores.inbox import has_engine, post
+from durable.local.stores.file import engine_of
+from durable.local.stores.inbox import post
 from durable.local.stores.memory import MemoryStore
 from durable.local.stores.sqlite import open_store
 from durable.testing import SkippingClock
@@ -440,14 +441,14 @@ async def test_replies_that_nobody_fetches_go_after_a_day(path: str):
 async def test_only_an_engine_has_an_inbox(path: str):
     """Who only reads a store carries nothing out; what is in memory nobody else can reach."""
     await left_waiting(path)
-    assert not has_engine(path)
+    assert engine_of(path) is None
     store = open_store(path, read_only=True)
     assert store.inbox is None
     await store.aclose()
     assert MemoryStore().inbox is None
     async with open_engine(path):
-        assert has_engine(path)
-    assert not has_engine(path)
+        assert (engine_of(path) or "").startswith(f"process {os.getpid()}, since ")
+    assert engine_of(path) is None
 
 
 async def test_whatever_the_order_each_is_carried_out_once(path: str):

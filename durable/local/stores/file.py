@@ -58,6 +58,10 @@ CREATE TABLE IF NOT EXISTS inbox (
 """
 
 
+_INSTANT: Final = 0.1
+"""Seconds. Longer than `engine_of` takes to see whether there is an engine."""
+
+
 class EngineLock:
     """Held by the one engine that may write; the operating system lets go of it however the process ends.
 
@@ -66,7 +70,7 @@ class EngineLock:
 
     def __init__(self, path: str) -> None:
         self._connection = sqlite3.connect(
-            f"{path}-engine", timeout=0, isolation_level=None, check_same_thread=False
+            f"{path}-engine", timeout=_INSTANT, isolation_level=None, check_same_thread=False
         )
         try:
             self._connection.execute("BEGIN EXCLUSIVE")
@@ -79,6 +83,18 @@ class EngineLock:
     def release(self) -> None:
         """Let another engine have the store."""
         self._connection.close()
+
+
+def engine_of(path: str) -> str | None:
+    """The engine that has a store at this moment, for people; `None` if none has."""
+    try:
+        with closing(_connect(f"{path}-engine", "ro", timeout=0)) as connection:
+            connection.execute("SELECT 1 FROM sqlite_master")
+    except sqlite3.Error as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+            return _holder(path)
+        # There has never been one.
+    return None
 
 
 def open_file(path: str, *, read_only: bool) -> tuple[sqlite3.Connection, EngineLock | None]:
@@ -132,9 +148,9 @@ def _open_for_engine(path: str) -> sqlite3.Connection:
     return connection
 
 
-def _connect(path: str, mode: str) -> sqlite3.Connection:
+def _connect(path: str, mode: str, *, timeout: float = 10) -> sqlite3.Connection:
     uri = f"{Path(path).absolute().as_uri()}?mode={mode}"
-    return sqlite3.connect(uri, uri=True, timeout=10, isolation_level=None, check_same_thread=False)
+    return sqlite3.connect(uri, uri=True, timeout=timeout, isolation_level=None, check_same_thread=False)
 
 
 def _is_fresh(path: str) -> bool:

@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from typing import Final
 
 from ...abc import Inbox
-from ...exceptions import StoreError, StoreLockedError
-from .file import EngineLock, _connect
+from ...exceptions import StoreError
+from .file import _connect
 from .thread import DatabaseThread
 
 _NEW: Final = "SELECT number, request FROM inbox WHERE reply IS NULL ORDER BY number"
@@ -108,18 +108,6 @@ def post(path: str, text: str) -> PostedRequest:
     with _used(path) as connection:
         number = connection.execute("INSERT INTO inbox (request) VALUES (?)", (text,)).lastrowid
     return PostedRequest(path, number or 0)
-
-
-def has_engine(path: str) -> bool:
-    """Whether an engine has the store at this moment.
-
-    To find out, the engine's lock is taken for an instant: an engine that opens the file just then is refused it.
-    """
-    try:
-        EngineLock(path).release()
-    except StoreLockedError:
-        return True
-    return False
 
 
 @contextmanager
