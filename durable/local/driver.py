@@ -163,13 +163,13 @@ class Driver:
     async def _drive(self, run: Run[Any]) -> None:
         while not run.is_over:
             try:
-                if not run.taken_up:
-                    await self._service.take_up(run.id)
-                    run.taken_up = True
                 due = await self._service.next_due(run.id) if run.parked else run.due
                 if due is None or due > self._clock.now():
                     self._wait(run, due)
                     return
+                if not run.taken_up:
+                    await self._service.take_up(run.id)
+                    run.taken_up = True
                 await self._invoke(run)
             except Exception:  # noqa: BLE001 - logged, and tried again for as long as the engine lives
                 # The store could not be read or written. Its disk may be full, for a while.

@@ -37,7 +37,7 @@ from durable.local.outside import Outside
 from durable.local.stores.memory import MemoryStore
 from durable.local.stores.sqlite import open_store
 from durable.testing import SkippingClock
-from tests.local.fakes import FakeStore
+from tests.local.fakes import FakeStore, fail, nothing
 
 pytestmark = pytest.mark.anyio
 
@@ -680,6 +680,24 @@ async def test_a_store_that_fails_now_and_then_loses_nothing():
         if seen < number:
             assert number > 12
             return
+
+
+async def test_a_store_that_cannot_be_read_is_asked_again_in_its_own_time():
+    """Whoever is resumed is not tried again and again without a pause; and goes on when it can."""
+    store = FakeStore()
+    async with engine_of(charge, store=store) as engine:
+        await engine.start(sell, ORDER, name="t-1")
+        while not EFFECTS["charged"]:
+            await anyio.lowlevel.checkpoint()
+    clock = SkippingClock()
+    async with engine_of(charge, store=store, clock=clock) as engine:
+        store.before_load = fail
+        store.loads = 0
+        run = await engine.start(sell, ORDER, name="t-1")
+        await clock.sleep_until(clock.now() + 20_000)
+        assert 4 <= store.loads <= 6
+        store.before_load = nothing
+        assert await run.result() == SOLD
 
 
 async def test_a_plain_function_that_was_interrupted_is_called_again():

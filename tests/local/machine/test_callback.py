@@ -268,7 +268,7 @@ def test_a_heartbeat_that_stops_is_missed():
 
 
 def test_a_limit_that_was_put_off_and_passed_is_seen_whatever_else_is_due():
-    """The timer is still where it was before the heartbeat, behind another one; events come in the order of limits."""
+    """The timer is still where it was before the heartbeat; events come in the order of what was due."""
     bench = Bench()
     bench.call(wait(START, "w", seconds=4), callback(heartbeat=5), wait(START, "v", seconds=6))
     bench.wait(2)
