@@ -37,6 +37,14 @@ ATTEMPTS: Final = 4
 """Of one call, with botocore's exponential back-off between them."""
 
 
+class _AnotherAnswerError(Exception):
+    """An answer to the call before this one.
+
+    HTTP/1.1 numbers nothing: what somebody on the way sends twice is taken for the answer to the next call on that
+    connection. Such an answer does not say that this call has been recorded.
+    """
+
+
 class AwsClient(ServiceClient):
     """The service on AWS, over an aiobotocore Lambda client that is open. Made by `open_client`.
 
@@ -61,7 +69,7 @@ class AwsClient(ServiceClient):
         )
         reset = untyped.body_var.set(body)
         try:
-            return await self._call(
+            answer = await self._call(
                 CheckpointDurableExecutionResponse,
                 self.lambda_client.checkpoint_durable_execution(
                     DurableExecutionArn=arn, CheckpointToken=token, ClientToken=client_token
@@ -69,18 +77,24 @@ class AwsClient(ServiceClient):
             )
         finally:
             untyped.body_var.reset(reset)
+        if answer.checkpoint_token == token:
+            raise unanswered_error(_AnotherAnswerError("the token that was used comes back"))
+        return answer
 
     async def get_state(
         self, arn: str, token: str, marker: str, max_items: int
     ) -> GetDurableExecutionStateResponse:
         """One page of the execution's operations (see `ServiceClient.get_state`)."""
         parameters = {"Marker": marker} if marker else {}
-        return await self._call(
+        page = await self._call(
             GetDurableExecutionStateResponse,
             self.lambda_client.get_durable_execution_state(
                 DurableExecutionArn=arn, CheckpointToken=token, MaxItems=max_items, **parameters
             ),
         )
+        if marker and page.next_marker == marker:
+            raise unanswered_error(_AnotherAnswerError("the page that was asked for names itself as the next"))
+        return page
 
     @staticmethod
     async def _call(shape: type[T], call: Awaitable[dict[str, Any]]) -> T:

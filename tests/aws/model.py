@@ -1,0 +1,88 @@
+"""Botocore's model of the Lambda service, as what it says of each request and each answer."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import botocore.session
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from botocore.model import OperationModel, Shape
+
+REGION = "eu-west-1"
+KEY_ID, SECRET = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+
+
+@functools.cache
+def operation(name: str) -> OperationModel:
+    """An operation of the whole model, the one that botocore ships."""
+    return botocore.session.Session().get_service_model("lambda").operation_model(name)
+
+
+def violations(shape: Shape, value: Any, path: str = "") -> Iterator[str]:
+    """Everything in which a value does not fit a shape: members, types, enums, patterns, lengths, ranges."""
+    metadata = shape.metadata
+    if shape.type_name == "structure":
+        yield from _in_structure(shape, value, path)
+    elif shape.type_name == "list":
+        if not isinstance(value, list):
+            yield f"{path}: {value!r} is not a list"
+            return
+        for number, item in enumerate(value):
+            yield from violations(shape.member, item, f"{path}[{number}]")
+    elif shape.type_name == "string":
+        if not isinstance(value, str):
+            yield f"{path}: {value!r} is not a string"
+            return
+        if not metadata.get("min", 0) <= len(value) <= metadata.get("max", len(value)):
+            yield f"{path}: {len(value)} characters"
+        if "pattern" in metadata and re.fullmatch(metadata["pattern"], value) is None:
+            yield f"{path}: {value!r} does not match {metadata['pattern']}"
+        if metadata.get("enum") and value not in metadata["enum"]:
+            yield f"{path}: {value!r} is none of {metadata['enum']}"
+    elif shape.type_name == "integer":
+        if type(value) is not int or not metadata.get("min", value) <= value <= metadata.get("max", value):
+            yield f"{path}: {value!r} is not such an integer"
+    elif shape.type_name == "boolean":
+        if type(value) is not bool:
+            yield f"{path}: {value!r} is not a boolean"
+    elif shape.type_name == "timestamp":
+        if type(value) not in {int, float} or not 1e9 < value < 1e10:
+            yield f"{path}: {value!r} is not a timestamp in seconds"
+    else:
+        raise AssertionError(shape.type_name)
+
+
+def _in_structure(shape: Any, value: Any, path: str) -> Iterator[str]:
+    if not isinstance(value, dict):
+        yield f"{path}: {value!r} is not an object"
+        return
+    for name in shape.required_members:
+        if name not in value:
+            yield f"{path}.{name} is missing"
+    for name, member in value.items():
+        if name not in shape.members:
+            yield f"{path}.{name} is unknown"
+        else:
+            yield from violations(shape.members[name], member, f"{path}.{name}")
+
+
+def is_signed(method: str, url: str, headers: dict[str, str], body: bytes) -> bool:
+    """Whether a request has the signature that its own bytes give, by our key."""
+    found = re.fullmatch(
+        r"AWS4-HMAC-SHA256 Credential=(\w+)/(\d{8})/([\w-]+)/lambda/aws4_request, "
+        r"SignedHeaders=([\w;-]+), Signature=([0-9a-f]{64})",
+        headers.get("authorization", ""),
+    )
+    if found is None or found[1] != KEY_ID or found[3] != REGION:
+        return False
+    signed = {name: headers[name] for name in found[4].split(";")}
+    request = AWSRequest(method, url, headers=signed, data=body)
+    request.context["timestamp"] = headers["x-amz-date"]
+    auth = SigV4Auth(Credentials(KEY_ID, SECRET), "lambda", REGION)
+    expected = auth.signature(auth.string_to_sign(request, auth.canonical_request(request)), request)
+    return "host" in signed and bool(expected == found[5])
