@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
@@ -21,6 +22,7 @@ from durable._wire import (
 from durable._wire.calls import CheckpointDurableExecutionResponse
 from durable.abc import Change, Clock, ExecutionRecord, Loaded, Store
 from durable.exceptions import StoreError
+from durable.local import Engine, open_engine
 from durable.local.service import LocalService
 from durable.local.stores.memory import MemoryStore
 from durable.testing import SkippingClock
@@ -185,6 +187,21 @@ class ManualClock(Clock):
             if everybody or when <= self._now:
                 turn.set()
         await settled()
+
+
+@asynccontextmanager
+async def engine_over(store: Store | None = None, clock: Clock | None = None) -> AsyncGenerator[Engine]:
+    """An engine in virtual time, in memory unless told otherwise; nobody waits for ever for what it does not do."""
+    with anyio.fail_after(30):
+        async with open_engine(store=store or MemoryStore(), clock=clock or SkippingClock()) as engine:
+            yield engine
+
+
+def clock_of(engine: Engine) -> ManualClock:
+    """The clock of an engine that goes by hand."""
+    clock = engine._clock
+    assert isinstance(clock, ManualClock)
+    return clock
 
 
 async def settled() -> None:

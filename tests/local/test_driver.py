@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -13,10 +15,9 @@ from durable import DurableContext, ServiceError, durable_execution
 from durable._wire import ExecutionStatus, InvocationOutput, InvocationStatus
 from durable.abc import Store
 from durable.exceptions import ExecutionFailedError, StoreError
-from durable.local import Engine, Run, open_engine
-from durable.local.stores.memory import MemoryStore
-from durable.testing import SkippingClock
-from tests.local.fakes import PENDING, FakeStore, ManualClock, fail, nothing, settled
+from durable.local import Engine, Run
+from durable.local.stores.sqlite import open_store
+from tests.local.fakes import PENDING, FakeStore, ManualClock, clock_of, engine_over, fail, nothing, settled
 from tests.local.flows import Scripted, add, echo, happened, note, wait_for
 
 pytestmark = pytest.mark.anyio
@@ -30,15 +31,9 @@ def forgetful(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     happened.clear()
 
 
-def engine_over(store: Store | None = None, clock: Any = None) -> Any:
-    """An engine, by a clock that a test moves unless it says otherwise."""
-    return open_engine(store=store or MemoryStore(), clock=clock or ManualClock())
-
-
-def clock_of(engine: Engine) -> ManualClock:
-    clock = engine._clock
-    assert isinstance(clock, ManualClock)
-    return clock
+def by_hand(store: Store | None = None) -> AbstractAsyncContextManager[Engine]:
+    """An engine by a clock that the test moves."""
+    return engine_over(store, ManualClock())
 
 
 def raising(error: Exception) -> Callable[[], InvocationOutput]:
@@ -65,7 +60,7 @@ def idle() -> InvocationOutput:
 async def test_an_invocation_that_raises_is_repeated_later_and_later(error: Exception):
     """After 1, 2, 4, ... up to 60 seconds, and not a moment before; for as long as it takes."""
     function = Scripted(add, *[raising(error)] * 9)
-    async with engine_over() as engine:
+    async with by_hand() as engine:
         clock = clock_of(engine)
         run = await engine.start(function, {"a": 1})
         await settled()
@@ -77,16 +72,16 @@ async def test_an_invocation_that_raises_is_repeated_later_and_later(error: Exce
             await clock.move(0.001)
         assert await run.result() == 1
         assert happened == ["a=1"]
-        events = [event for event in await engine.history(run.name) if event.invocation_completed_details]
-        raised = [event.invocation_completed_details.error for event in events]
-        assert [error is not None for error in raised] == [True] * 9 + [False]
+        details = [event.invocation_completed_details for event in await engine.history(run.name)]
+        raised = [found.error is not None for found in details if found is not None]
+        assert raised == [True] * 9 + [False]
 
 
 async def test_an_invocation_that_does_not_raise_makes_good_for_those_that_did():
     """The next one that raises is repeated after a second again."""
     error = raising(RuntimeError("x"))
     function = Scripted(wait_for, error, error, error)
-    async with engine_over() as engine:
+    async with by_hand() as engine:
         clock = clock_of(engine)
         run = await engine.start(function, 100.0)
         await settled()
@@ -104,7 +99,7 @@ async def test_an_invocation_that_does_not_raise_makes_good_for_those_that_did()
 async def test_what_raises_is_in_nobodys_way():
     """Others run as if it were not there."""
     function = Scripted(echo, *[raising(RuntimeError("x"))] * 1000)
-    async with engine_over(clock=SkippingClock()) as engine:
+    async with engine_over() as engine:
         await engine.start(function, 1)
         assert [await (await engine.start(wait_for, float(n))).result() for n in (5, 50)] == ["after 5", "after 50"]
         assert function.invocations > 3
@@ -113,7 +108,7 @@ async def test_what_raises_is_in_nobodys_way():
 async def test_what_raises_is_logged(caplog: pytest.LogCaptureFixture):
     """With its traceback: it is nobody's result."""
     caplog.set_level(logging.WARNING, "durable.local")
-    async with engine_over(clock=SkippingClock()) as engine:
+    async with engine_over() as engine:
         await (await engine.start(Scripted(echo, raising(RuntimeError("what it was"))), 1, name="t-1")).result()
     (record,) = caplog.records
     assert record.getMessage() == "an invocation of execution 't-1' raised, it will be repeated"
@@ -127,7 +122,7 @@ async def test_what_raises_is_logged(caplog: pytest.LogCaptureFixture):
 async def test_idle_answers_are_let_pass(times: int):
     """Three times in a row, at once."""
     function = Scripted(add, *[idle] * times)
-    async with engine_over() as engine:
+    async with by_hand() as engine:
         run = await engine.start(function, {"a": 1})
         assert await run.result() == 1
         assert function.invocations == times + 1
@@ -136,7 +131,7 @@ async def test_idle_answers_are_let_pass(times: int):
 async def test_the_fourth_idle_answer_in_a_row_fails_the_execution():
     """It would go on like that for ever."""
     function = Scripted(add, *[idle] * 10)
-    async with engine_over() as engine:
+    async with by_hand() as engine:
         run = await engine.start(function, {"a": 1}, name="t-1")
         with pytest.raises(ExecutionFailedError, match="PENDING although nothing is pending"):
             await run.result()
@@ -147,7 +142,7 @@ async def test_the_fourth_idle_answer_in_a_row_fails_the_execution():
 async def test_idle_answers_count_only_in_a_row():
     """One that makes sense begins anew."""
     function = Scripted(wait_for, idle, idle, idle)
-    async with engine_over() as engine:
+    async with by_hand() as engine:
         run = await engine.start(function, 100.0)
         await settled()
         function.script = [idle] * 3
@@ -160,7 +155,7 @@ async def test_idle_answers_count_only_in_a_row():
 
 async def test_a_thousand_that_wait_cost_no_task_each():
     """Nor are they in memory; when their time comes all go on."""
-    async with engine_over() as engine:
+    async with by_hand() as engine:
         before = len(anyio.get_running_tasks())
         runs = [await engine.start(wait_for, 3600.0, name=f"t-{number}") for number in range(1000)]
         await settled()
@@ -178,7 +173,7 @@ async def test_a_thousand_that_wait_cost_no_task_each():
 async def test_what_waits_for_a_moment_stays_in_memory():
     """It is not read again for that."""
     store = FakeStore()
-    async with engine_over(store) as engine:
+    async with by_hand(store) as engine:
         run = await engine.start(wait_for, 5.0)
         await settled()
         loads = store.loads
@@ -196,7 +191,7 @@ async def test_executions_go_on_in_the_order_of_their_timers():
         await run.wait()
         order.append((duration, clock.now() - begin))
 
-    async with engine_over() as engine, anyio.create_task_group() as tasks:
+    async with by_hand() as engine, anyio.create_task_group() as tasks:
         clock = clock_of(engine)
         begin = clock.now()
         for duration in durations:
@@ -207,19 +202,12 @@ async def test_executions_go_on_in_the_order_of_their_timers():
     assert order == [(duration, duration * 1000) for duration in sorted(durations)]
 
 
-async def test_what_falls_due_at_the_same_instant_goes_on_in_the_order_of_coming():
+async def test_what_falls_due_at_the_same_instant_goes_on_in_the_order_of_coming(monkeypatch: pytest.MonkeyPatch):
     """As far as that is up to the engine."""
-    async with engine_over() as engine:
+    async with by_hand() as engine:
         for number in range(20):
             await engine.start(wait_for, 10.0, name=f"t-{number}")
             await settled()
-        started: list[str] = []
-        begin_invocation = engine._service.begin_invocation
-
-        async def watched(execution_id: str) -> Any:
-            started.append(execution_id)
-            return await begin_invocation(execution_id)
-
         driver = engine._driver
         spawned: list[str] = []
         spawn = driver.spawn
@@ -228,16 +216,14 @@ async def test_what_falls_due_at_the_same_instant_goes_on_in_the_order_of_coming
             spawned.append(args[0].name)
             spawn(work, *args, name=name)
 
-        driver.spawn = watch
-        engine._service.begin_invocation = watched
+        monkeypatch.setattr(driver, "spawn", watch)
         await clock_of(engine).move(10)
         assert spawned == [f"t-{number}" for number in range(20)]
-        assert len(started) == 20
 
 
 async def test_a_clock_that_is_set_back():
     """What waits, waits until the clock says so; nobody asks it all the time."""
-    async with engine_over() as engine:
+    async with by_hand() as engine:
         clock = clock_of(engine)
         run = await engine.start(wait_for, 100.0)
         await settled()
@@ -252,9 +238,9 @@ async def test_a_clock_that_is_set_back():
         assert clock.sleeps - sleeps < 5
 
 
-async def test_a_clock_that_jumps_back_at_the_moment_of_waking():
+async def test_a_clock_that_jumps_back_at_the_moment_of_waking(monkeypatch: pytest.MonkeyPatch):
     """The execution is invoked a little early, finds that it has to wait, and does."""
-    async with engine_over() as engine:
+    async with by_hand() as engine:
         clock = clock_of(engine)
         run = await engine.start(wait_for, 100.0)
         await settled()
@@ -262,11 +248,11 @@ async def test_a_clock_that_jumps_back_at_the_moment_of_waking():
         begin_invocation = engine._service.begin_invocation
 
         async def late(execution_id: str) -> Any:
-            engine._service.begin_invocation = begin_invocation
+            monkeypatch.undo()
             clock.set(-50)
             return await begin_invocation(execution_id)
 
-        engine._service.begin_invocation = late
+        monkeypatch.setattr(engine._service, "begin_invocation", late)
         await clock.move(100)
         assert clock.next == 50
         assert happened == ["before 100"]
@@ -277,7 +263,7 @@ async def test_a_clock_that_jumps_back_at_the_moment_of_waking():
 
 async def test_a_clock_that_jumps_far_ahead():
     """After a year asleep everything goes on at once, each once."""
-    async with engine_over() as engine:
+    async with by_hand() as engine:
         clock = clock_of(engine)
         runs = [await engine.start(wait_for, float(10**n)) for n in range(1, 7)]
         await settled()
@@ -299,7 +285,7 @@ async def test_a_wait_that_is_over_before_its_invocation_is():
                 clock_of(engine).set(5)
         return "done"
 
-    async with engine_over() as engine:
+    async with by_hand() as engine:
         run = await engine.start(work, None)
         await settled()
         assert await run.result() == "done"
@@ -321,7 +307,7 @@ async def test_a_step_that_takes_longer_than_a_wait_beside_it():
             results.append(await ctx.step(slow, name=f"slow-{number}"))
         return results
 
-    async with engine_over() as engine:
+    async with by_hand() as engine:
         run = await engine.start(work, None)
         for _ in range(3):
             await settled()
@@ -334,7 +320,7 @@ async def test_a_step_that_takes_longer_than_a_wait_beside_it():
 
 async def commits_of_a_run() -> int:
     store = FakeStore()
-    async with engine_over(store, SkippingClock()) as engine:
+    async with engine_over(store) as engine:
         await (await engine.start(wait_for, 100.0, name="t-1")).result()
     happened.clear()
     return store.commits
@@ -357,7 +343,7 @@ async def test_a_store_that_fails_at_any_commit(when: str, times: int):
                 await fail()
 
         setattr(store, when, trouble)
-        async with engine_over(store, SkippingClock()) as engine:
+        async with engine_over(store) as engine:
             run = await engine.start(wait_for, 100.0, name="t-1")
             assert await run.result() == "after 100", number
             await settled()
@@ -373,7 +359,7 @@ async def test_a_store_that_fails_at_any_commit(when: str, times: int):
 async def test_a_store_that_fails_for_an_hour():
     """The engine asks once a minute, and goes on when the store does."""
     store = FakeStore()
-    async with engine_over(store) as engine:
+    async with by_hand(store) as engine:
         clock = clock_of(engine)
         run = await engine.start(wait_for, 100.0)
         await settled()
@@ -396,7 +382,7 @@ async def test_a_store_that_fails_for_an_hour():
 async def test_a_store_that_cannot_be_read():
     """The same: an execution that waited is read again until that works."""
     store = FakeStore()
-    async with engine_over(store) as engine:
+    async with by_hand(store) as engine:
         clock = clock_of(engine)
         run = await engine.start(wait_for, 100.0)
         await settled()
@@ -410,11 +396,39 @@ async def test_a_store_that_cannot_be_read():
         assert await run.result() == "after 100"
 
 
+async def test_a_disk_that_is_full_for_a_while(tmp_path: Path):
+    """What cannot be recorded is done again until it can, and the execution ends as ever."""
+    store = open_store(str(tmp_path / "store.db"))
+
+    async def large(size: int) -> str:
+        happened.append("large")
+        room = 1_000_000 if happened.count("large") == 3 else 1
+        await store._thread.read(
+            lambda connection: connection.execute(f"PRAGMA max_page_count = {room}").fetchone()
+        )
+        return "x" * size
+
+    @durable_execution
+    async def work(event: int, ctx: DurableContext) -> int:
+        await ctx.step(note, "first")
+        return len(await ctx.step(large, event))
+
+    try:
+        async with engine_over(store) as engine:
+            run = await engine.start(work, 500_000)
+            assert await run.result() == 500_000
+            events = [event.event_id for event in await engine.history(run.name)]
+    finally:
+        await store.aclose()
+    assert happened == ["first", "large", "large", "large"]
+    assert events == list(range(1, len(events) + 1))
+
+
 async def test_a_store_that_fails_is_logged(caplog: pytest.LogCaptureFixture):
     """Which execution, and why."""
     caplog.set_level(logging.WARNING, "durable.local")
     store = FakeStore()
-    async with engine_over(store) as engine:
+    async with by_hand(store) as engine:
         await engine.start(wait_for, 100.0, name="t-1")
         await settled()
         store.before = fail
@@ -427,7 +441,7 @@ async def test_a_store_that_fails_is_logged(caplog: pytest.LogCaptureFixture):
 async def test_whoever_starts_an_execution_is_told_that_it_could_not_be_kept():
     """It does not exist then, and can be started again."""
     store = FakeStore()
-    async with engine_over(store, SkippingClock()) as engine:
+    async with engine_over(store) as engine:
         store.before = fail
         for _ in range(2):
             with pytest.raises(StoreError, match="no space left"):
@@ -449,7 +463,7 @@ async def test_an_answer_that_was_not_recorded_is_asked_for_again():
         return large
 
     store = FakeStore()
-    async with engine_over(store) as engine:
+    async with by_hand(store) as engine:
         run = await engine.start(work, None, name="t-1")
         calls = 0
 
@@ -467,7 +481,7 @@ async def test_an_answer_that_was_not_recorded_is_asked_for_again():
 async def test_a_function_that_answers_with_an_error_and_nothing_else():
     """FAILED is FAILED."""
     output = InvocationOutput(status=InvocationStatus.FAILED)
-    async with engine_over() as engine:
+    async with by_hand() as engine:
         run = await engine.start(Scripted(echo, lambda: output), 1, name="t-1")
         with pytest.raises(ExecutionFailedError, match="execution 't-1' ended FAILED"):
             await run.result()

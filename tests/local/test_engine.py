@@ -31,7 +31,7 @@ from durable.local import Engine, Run, open_engine
 from durable.local.stores.memory import MemoryStore
 from durable.testing import SkippingClock
 from tests.local import flows
-from tests.local.fakes import FakeStore, ManualClock, settled
+from tests.local.fakes import FakeStore, ManualClock, clock_of, engine_over, settled
 from tests.local.flows import add, echo, hang, happened, multiply, unique, variant, wait_for
 
 pytestmark = pytest.mark.anyio
@@ -42,11 +42,6 @@ def forgetful() -> Iterator[None]:
     happened.clear()
     yield
     happened.clear()
-
-
-def engine_over(store: MemoryStore | None = None) -> Any:
-    """An engine in virtual time."""
-    return open_engine(store=store or MemoryStore(), clock=SkippingClock())
 
 
 # --- Starting ------------------------------------------------------------------------------------------------
@@ -66,13 +61,13 @@ async def test_an_execution_runs_to_its_end():
 
 async def test_starting_the_same_again_finds_it():
     """While it runs it is the same run; when it is over it is told how it ended. Nothing happens twice."""
-    async with open_engine(clock=ManualClock()) as engine:
+    async with engine_over(clock=ManualClock()) as engine:
         one = await engine.start(wait_for, 5.0, name="t-1")
         assert await engine.start(wait_for, 5.0, name="t-1") is one
         await settled()
         assert await engine.start(wait_for, 5.0, name="t-1") is one
         assert (await engine.resume("t-1"))[0] is one
-        await engine._clock.move(5)  # type: ignore[attr-defined]
+        await clock_of(engine).move(5)
         assert await one.result() == "after 5"
         again = await engine.start(wait_for, 5.0, name="t-1")
         assert again.is_over
@@ -219,7 +214,7 @@ async def test_what_is_not_durable_is_not_started(thing: Any):
 async def test_an_execution_goes_on_in_the_next_engine():
     """What was completed is not done again."""
     store = MemoryStore()
-    async with open_engine(store=store, clock=ManualClock()) as engine:
+    async with engine_over(store, ManualClock()) as engine:
         run = await engine.start(wait_for, 5.0, name="t-1")
         await settled()
         assert happened == ["before 5"]
@@ -238,7 +233,7 @@ async def test_executions_are_resumed_oldest_first():
     """All that are not over, and no others."""
     store = MemoryStore()
     names = ["d", "a", "c", "b"]
-    async with open_engine(store=store, clock=ManualClock()) as engine:
+    async with engine_over(store, ManualClock()) as engine:
         for name in names:
             await engine.start(wait_for, 5.0, name=name)
         await (await engine.start(echo, 1, name="over")).result()
@@ -262,7 +257,7 @@ async def test_a_function_that_cannot_be_loaded_stops_nobody_else():
     """Its run says why; its execution waits for an engine that can, and the others run."""
     store = MemoryStore()
     work = variant(["a", "wait", "b"])
-    async with open_engine(store=store, clock=ManualClock()) as engine:
+    async with engine_over(store, ManualClock()) as engine:
         await engine.start(work, None, name="local")
         await engine.start(wait_for, 5.0, name="other")
         await settled()
@@ -292,7 +287,7 @@ async def test_code_that_does_not_follow_its_history(*, same_engine: bool):
     """Its run ends with that; the execution is not touched, and goes on with the right code."""
     store = MemoryStore()
     right, wrong = variant(["a", "wait", "b"]), variant(["x", "wait", "b"])
-    async with open_engine(store=store, clock=ManualClock()) as engine:
+    async with engine_over(store, ManualClock()) as engine:
         await engine.start(right, None, name="t-1")
         await settled()
     happened.clear()
@@ -323,10 +318,10 @@ async def test_following_a_run_that_has_ended_does_not_disturb_the_next_one():
     store = MemoryStore()
     clock = ManualClock()
     right, wrong = variant(["a", "wait", "b"]), variant(["x"])
-    async with open_engine(store=store, clock=clock) as engine:
+    async with engine_over(store, clock) as engine:
         await engine.start(right, None, name="t-1")
         await settled()
-    async with open_engine(store=store, clock=clock) as engine:
+    async with engine_over(store, clock) as engine:
         run = await engine.start(wrong, None, name="t-1")
         with pytest.raises(NonDeterminismError):
             await run.result()
@@ -399,7 +394,7 @@ async def test_a_closed_engine():
                 outcomes.append(type(error))
 
     async with anyio.create_task_group() as tasks:
-        async with open_engine(clock=ManualClock()) as engine:
+        async with engine_over(clock=ManualClock()) as engine:
             run = await engine.start(wait_for, 5.0, name="t-1")
             tasks.start_soon(follow, run)
             await settled()

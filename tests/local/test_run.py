@@ -20,7 +20,7 @@ from durable.exceptions import EngineClosedError, ExecutionFailedError, Serializ
 from durable.local import Run, open_engine
 from durable.local.stores.memory import MemoryStore
 from durable.testing import SkippingClock
-from tests.local.fakes import FakeStore, ManualClock, settled
+from tests.local.fakes import FakeStore, ManualClock, clock_of, engine_over, settled
 from tests.local.flows import add, echo, fail, hang, happened, wait_for
 
 pytestmark = pytest.mark.anyio
@@ -48,10 +48,6 @@ async def steps(event: int, ctx: DurableContext) -> int:
 async def _step(number: int) -> int:
     await anyio.lowlevel.checkpoint()
     return number
-
-
-def engine_over(store: MemoryStore | None = None, clock: Any = None) -> Any:
-    return open_engine(store=store or MemoryStore(), clock=clock or SkippingClock())
 
 
 # --- The end -------------------------------------------------------------------------------------------------
@@ -143,7 +139,7 @@ async def test_whoever_waits_may_give_up():
                 await attempt()
             assert scope.cancelled_caught
         await settled()
-        await engine._clock.move(5)
+        await clock_of(engine).move(5)
         assert await run.result() == "after 5"
 
 
@@ -207,7 +203,7 @@ async def test_events_come_as_they_happen():
             EventType.WAIT_STARTED,
             EventType.INVOCATION_COMPLETED,
         ]
-        await engine._clock.move(5)
+        await clock_of(engine).move(5)
         assert seen[5] is EventType.WAIT_SUCCEEDED
         assert seen[-1] is EventType.EXECUTION_SUCCEEDED
 
@@ -232,7 +228,7 @@ async def test_a_follower_that_gives_up_is_in_nobodys_way():
                 tasks.start_soon(numbers, run.events())
                 await settled()
                 scope.cancel()
-        await engine._clock.move(5)
+        await clock_of(engine).move(5)
         whole = await numbers(run.events())
         assert whole == list(range(1, len(whole) + 1))
         assert await run.result() == "after 5"
