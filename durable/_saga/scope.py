@@ -300,8 +300,11 @@ class SagaScope(Registration):
             if isinstance(error, Exception):
                 raise error
         elif error is None and self._doom is None:
-            if self._outer is not None:
-                self._outer._take_over(self._ledger, self._frame)
+            outer = self._outer
+            while outer is not None and outer.result is not None:
+                outer = outer._outer  # one that was rolled back by hand is over, although its block goes on
+            if outer is not None:
+                outer._take_over(self._ledger, self._frame)
         elif error is None or isinstance(error, Exception):
             await self._fail(error, interruption)
         elif _is_cancellation(error):

@@ -9,6 +9,7 @@ from typing import Any
 
 from durable import DurableFunction, current_step
 from durable._wire import InvocationOutput, InvocationStatus, Operation
+from durable.abc import Clock
 from durable.local.outside import Outside
 from tests.harness import CrashError, Harness
 
@@ -16,8 +17,18 @@ LOG: list[Any] = []
 """What has happened in the world, in order. Empty when a test begins (see conftest.py)."""
 
 
+_CLOCKS: list[Clock] = []
+"""The clock of the run that goes on."""
+
+
 class Full(Exception):
     """No room."""
+
+
+async def take(seconds: float) -> None:
+    """Let time pass, as work does that somebody waits for."""
+    clock = _CLOCKS[-1]
+    await clock.sleep_until(clock.now() + round(seconds * 1000))
 
 
 async def book(what: str) -> str:
@@ -25,7 +36,17 @@ async def book(what: str) -> str:
     return what
 
 
+async def book_slowly(what: str, seconds: float) -> str:
+    await take(seconds)
+    return await book(what)
+
+
 async def cancel(what: str) -> None:
+    LOG.append(f"cancel {what}")
+
+
+async def cancel_slowly(what: str) -> None:
+    await take(5)
     LOG.append(f"cancel {what}")
 
 
@@ -37,6 +58,11 @@ async def cannot_cancel(what: str) -> None:
 async def refuse(what: str) -> str:
     LOG.append(f"refuse {what}")
     raise Full(what)
+
+
+async def refuse_slowly(what: str, seconds: float) -> str:
+    await take(seconds)
+    return await refuse(what)
 
 
 async def tidy(what: str) -> None:
@@ -149,6 +175,7 @@ async def run(
     """
     LOG.clear()
     harness = Harness(function, event, name=name)
+    _CLOCKS[:] = [harness.clock]
     harness.client.before = _crash_at(before)
     harness.client.after = _crash_at(after)
     crashes = 0
@@ -183,6 +210,8 @@ async def crash_everywhere(
     world: World | None = None,
     twice: bool = False,
     same_shape: bool = True,
+    compare: bool = True,
+    when: str | None = None,
     resumed_by: DurableFunction[Any, Any] | None = None,
 ) -> AsyncIterator[tuple[str, Ran]]:
     """Run an execution again and again, with a crash before or after each call; or with two.
@@ -190,13 +219,23 @@ async def crash_everywhere(
     Checks of each run what holds for every one: it ends the same, the same things have happened in the same order,
     a crash makes at most one of them happen a second time, and what is recorded is the same.
 
+    Args:
+        function: What to run.
+        event: Its input.
+        world: The outside world.
+        twice: Whether there is a second crash, at each later call, after each first one.
+        same_shape: Whether what is recorded must be the same: of what is cancelled the START may be missing.
+        compare: Whether to check anything.
+        when: Only `"before"` or only `"after"`.
+        resumed_by: The code from the first crash on; then nothing is checked.
+
     Yields:
         Each run, and where it crashed, for people.
     """
     whole = await run(function, event, world=world)
-    for when in ("before", "after"):
+    for place in ("before", "after") if when is None else (when,):
 
-        async def crashing(*numbers: int, when: str = when) -> tuple[str, Ran]:
+        async def crashing(*numbers: int, when: str = place) -> tuple[str, Ran]:
             hooks = {"before": numbers if when == "before" else (), "after": numbers if when == "after" else ()}
             ran = await run(
                 function, event, world=world, before=hooks["before"], after=hooks["after"], resumed_by=resumed_by
@@ -211,10 +250,10 @@ async def crash_everywhere(
             if twice:
                 others = range(number + 1, len(runs[0][1].harness.calls) + 1)
                 runs += [await crashing(number, other) for other in others]
-            for place, ran in runs:
-                if resumed_by is None:
-                    _check(whole, ran, place, same_shape=same_shape)
-                yield place, ran
+            for where, ran in runs:
+                if compare and resumed_by is None:
+                    _check(whole, ran, where, same_shape=same_shape)
+                yield where, ran
 
 
 def _check(whole: Ran, ran: Ran, place: str, *, same_shape: bool) -> None:
