@@ -245,6 +245,7 @@ class LocalService(ServiceClient):
         # is known here alone.
         if live.state.is_over or not (live.state.invokes or self._has_changed(live)):
             del self._live[execution_id]
+            self._unsure.discard(execution_id)
 
     def forget_ended(self, execution_id: str) -> None:
         """Let go of an execution's state in memory if it is over."""

@@ -348,6 +348,8 @@ async def test_a_store_that_fails_at_any_commit(when: str, times: int):
             assert await run.result() == "after 100", number
             await settled()
             history = await engine.history("t-1")
+            assert engine._service._live == {}
+            assert engine._service._unsure == set()
         assert calls > total - 2
         assert list(dict.fromkeys(happened)) == ["before 100", "after 100"], number
         # Only a step whose outcome was not recorded is done again.
