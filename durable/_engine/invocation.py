@@ -50,6 +50,9 @@ if TYPE_CHECKING:
 Body = Callable[["Invocation", str | None], Awaitable[str]]
 """The function's own part: takes the input (JSON text), returns the result (JSON text)."""
 
+_ESCAPED_CHARACTER = 12
+"""Bytes that a character is escaped to at most: two of `\\uXXXX`."""
+
 _OPERATIONS_PER_YIELD = 100
 """After so many operations without any wait, others get their turn."""
 
@@ -236,7 +239,7 @@ class Invocation:
         if isinstance(result, BaseException):
             # An error object is bounded far below what an answer takes.
             return InvocationOutput(status=InvocationStatus.FAILED, error=encode_error(result))
-        if result is not None and len(result) * 4 > MAX_ANSWER_BYTES and len(result.encode()) > MAX_ANSWER_BYTES:
+        if result is not None and _is_too_large(result):
             # Too large for an answer: recorded first, last in its call (PROTOCOL section 2).
             self.journal.note(
                 OperationUpdate(
@@ -249,6 +252,18 @@ class Invocation:
             await self.journal.flush()
             result = ""
         return InvocationOutput(status=InvocationStatus.SUCCEEDED, result=result)
+
+
+def _is_too_large(result: str) -> bool:
+    """Whether a result, as a string inside of the answer's JSON, is larger than an answer may be.
+
+    It is JSON text itself, so that its quotes are escaped; and the runtimes of older Pythons escape all but ASCII.
+    """
+    if len(result) * _ESCAPED_CHARACTER <= MAX_ANSWER_BYTES:
+        return False
+    import json  # only here: as the runtimes have it
+
+    return len(json.dumps(result)) > MAX_ANSWER_BYTES
 
 
 async def run_invocation(
