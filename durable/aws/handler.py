@@ -10,7 +10,6 @@ import contextlib
 import functools
 import logging
 import sys
-from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -29,6 +28,29 @@ from .sandbox import Sandbox
 _log = logging.getLogger("durable.aws")
 
 
+class LambdaHandler:
+    """A durable function as Lambda calls it. Made by `make_handler`.
+
+    Attributes:
+        function: The durable function.
+    """
+
+    def __init__(self, function: DurableFunction[Any, Any], sandbox: Sandbox) -> None:
+        self.function = function
+        self._sandbox = sandbox
+
+    def __call__(self, event: Any, context: Any) -> dict[str, Any]:
+        """Answer one invocation (see `DurableFunction.__call__`)."""
+        invocation = read_event(event, self.function.name)
+        output = self._sandbox.run(answer, self.function, invocation, _info(context))
+        answered: dict[str, Any] = msgspec.to_builtins(output)
+        return answered
+
+    def close(self) -> None:
+        """Close its client and end its event loop: for tests, as a sandbox ends without notice."""
+        self._sandbox.close()
+
+
 def make_handler(
     function: DurableFunction[Any, Any],
     *,
@@ -36,7 +58,7 @@ def make_handler(
     config: Any = None,
     endpoint_url: str | None = None,
     region: str | None = None,
-) -> Callable[[Any, Any], dict[str, Any]]:
+) -> LambdaHandler:
     """A Lambda handler of a durable function with a client of its own.
 
     Where the environment says all there is to say, the function itself is the handler.
@@ -54,8 +76,7 @@ def make_handler(
 
         return open_client(session=session, config=config, endpoint_url=endpoint_url, region=region)
 
-    sandbox = Sandbox(function.backend, open_own)
-    return functools.partial(_handle, sandbox, function)
+    return LambdaHandler(function, Sandbox(function.backend, open_own))
 
 
 def handle(function: DurableFunction[Any, Any], event: Any, context: Any) -> dict[str, Any]:
@@ -71,7 +92,7 @@ def handle(function: DurableFunction[Any, Any], event: Any, context: Any) -> dic
         ServiceError: Retryable: Lambda shall invoke again.
         NonDeterminismError: The code does not follow the execution's history; nothing was recorded.
     """
-    return _handle(_sandbox(function.backend), function, event, context)
+    return LambdaHandler(function, _sandbox(function.backend))(event, context)
 
 
 def prepare(backend: Backend) -> None:
@@ -130,13 +151,6 @@ def _sandbox(backend: Backend) -> Sandbox:
         return open_client()
 
     return Sandbox(backend, open_default)
-
-
-def _handle(sandbox: Sandbox, function: DurableFunction[Any, Any], event: Any, context: Any) -> dict[str, Any]:
-    invocation = read_event(event, function.name)
-    output = sandbox.run(answer, function, invocation, _info(context))
-    answered: dict[str, Any] = msgspec.to_builtins(output)
-    return answered
 
 
 def _info(context: Any) -> InvocationInfo:

@@ -31,6 +31,10 @@ class Loop(Protocol):
         """Run a coroutine function to its end."""
         ...
 
+    def close(self) -> None:
+        """End it."""
+        ...
+
 
 class MainLoop:
     """An asyncio event loop in the calling thread, which is Lambda's main thread: nothing changes threads."""
@@ -46,6 +50,10 @@ class MainLoop:
         """
         return self._runner.run(function(*args))
 
+    def close(self) -> None:
+        """End it, and what still runs on it."""
+        self._runner.close()
+
 
 class ThreadLoop:
     """An event loop of either kind in a thread of its own: trio's cannot be left and entered again."""
@@ -54,15 +62,21 @@ class ThreadLoop:
         self._portal: anyio.from_thread.BlockingPortal
         self._ready = threading.Event()
         # A daemon, as nobody says when a sandbox ends: it must not keep the process from exiting.
-        threading.Thread(
+        self._thread = threading.Thread(
             target=anyio.run, args=[self._serve], kwargs={"backend": backend}, name="durable", daemon=True
-        ).start()
+        )
+        self._thread.start()
         self._ready.wait()
 
     def run(self, function: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
         """Run a coroutine function to its end."""
         result: T = self._portal.call(function, *args)
         return result
+
+    def close(self) -> None:
+        """End it, and its thread."""
+        self._portal.call(self._portal.stop)
+        self._thread.join()
 
     async def _serve(self) -> None:
         async with anyio.from_thread.BlockingPortal() as self._portal:
@@ -83,6 +97,8 @@ class Sandbox:
         self._open = open_client
         self._loop: Loop | None = None
         self._client: ServiceClient | None = None
+        # What opened the client, to close it with.
+        self._opened: AbstractAsyncContextManager[ServiceClient] | None = None
         # One invocation at a time, whoever calls.
         self._lock = threading.Lock()
 
@@ -101,10 +117,22 @@ class Sandbox:
             loop, client = self._prepared()
             return loop.run(function, client, *args)
 
+    def close(self) -> None:
+        """Close the client and end the event loop. Lambda never asks for it; what is run later makes both anew."""
+        with self._lock:
+            loop, self._loop = self._loop, None
+            opened, self._opened = self._opened, None
+            self._client = None
+            if loop is not None:
+                if opened is not None:
+                    loop.run(opened.__aexit__, None, None, None)
+                loop.close()
+
     def _prepared(self) -> tuple[Loop, ServiceClient]:
         if self._loop is None:
             self._loop = MainLoop() if self._backend == "asyncio" else ThreadLoop(self._backend)
         if self._client is None:
-            # Never closed: the sandbox ends without notice.
-            self._client = self._loop.run(self._open().__aenter__)
+            opened = self._open()
+            self._client = self._loop.run(opened.__aenter__)
+            self._opened = opened
         return self._loop, self._client

@@ -56,23 +56,32 @@ class FakeLambda:
     """
 
     def __init__(self, service: ServiceClient, *, answer_page: int | None = None) -> None:
-        self._service = service
         self._answer_page = answer_page
-        # What did not fit into an answer, by its marker.
-        self._rest: dict[str, Any] = {}
-        self.requests: list[Request] = []
         self.violations: list[str] = []
-        # Called with the number of each request, from 1: what happens to it.
-        self.fault: Callable[[int], Fault | Reply | None] = lambda _: None
+        self.connections = 0
         # How late an answer is that is late; longer than the client waits.
         self.delay = 1.0
         self.scheme = "http"
+        self.begin(service)
+
+    def begin(self, service: ServiceClient) -> None:
+        """Begin anew, with another service."""
+        self._service = service
+        # What did not fit into an answer, by its marker.
+        self._rest: dict[str, Any] = {}
+        self.requests: list[Request] = []
+        # Called with the number of each request, from 1: what happens to it.
+        self.fault: Callable[[int], Fault | Reply | None] = lambda _: None
 
     @asynccontextmanager
     async def serve(self, tls: ssl.SSLContext | None = None) -> AsyncGenerator[str]:
         """Serve; gives the endpoint's URL."""
         self.scheme = "http" if tls is None else "https"
-        async with serve(self.answer, tls) as address:
+
+        def connected() -> None:
+            self.connections += 1
+
+        async with serve(self.answer, tls, connected) as address:
             yield f"{self.scheme}://{address}"
 
     async def answer(self, request: Request) -> Reply:
@@ -81,12 +90,8 @@ class FakeLambda:
         fault = self.fault(len(self.requests))
         if isinstance(fault, Reply):
             return fault
-        if fault is Fault.THROTTLED:
-            return error(429, "TooManyRequestsException", "Rate exceeded", Reason="CallerRateLimitExceeded")
-        if fault is Fault.FAILED:
-            return error(500, "ServiceException", "An error occurred")
-        if fault is Fault.UNAVAILABLE:
-            return Reply(b"<html><body>503</body></html>", 503, (("Content-Type", "text/html"),))
+        if fault in _REFUSALS:
+            return _REFUSALS[fault]
         if fault is Fault.HANG:
             await anyio.sleep_forever()
         if fault is Fault.RESET:
@@ -96,11 +101,7 @@ class FakeLambda:
             raise ConnectionLostError
         if fault is Fault.LATE:
             await anyio.sleep(self.delay)
-        if fault is Fault.GARBLED:
-            return reply._replace(body=reply.body[:-3])
-        if fault is Fault.CLOSED:
-            return reply._replace(headers=(*reply.headers, ("Connection", "close")))
-        return reply._replace(times=2) if fault is Fault.TWICE else reply
+        return _spoilt(reply, fault)
 
     async def _served(self, request: Request) -> Reply:
         found = list(self._violations(request))
@@ -179,3 +180,19 @@ def error(status: int, code: str, message: str, **more: str) -> Reply:
     """An error as Lambda answers it."""
     body = json.dumps({"Type": "User", "message": message, **more}).encode()
     return Reply(body, status, (("Content-Type", "application/json"), ("X-Amzn-Errortype", code)))
+
+
+_REFUSALS: dict[Fault | None, Reply] = {
+    Fault.THROTTLED: error(429, "TooManyRequestsException", "Rate exceeded", Reason="CallerRateLimitExceeded"),
+    Fault.FAILED: error(500, "ServiceException", "An error occurred"),
+    Fault.UNAVAILABLE: Reply(b"<html><body>503</body></html>", 503, (("Content-Type", "text/html"),)),
+}
+
+
+def _spoilt(reply: Reply, fault: Fault | None) -> Reply:
+    """An answer, as it is sent."""
+    if fault is Fault.GARBLED:
+        return reply._replace(body=reply.body[:-3])
+    if fault is Fault.CLOSED:
+        return reply._replace(headers=(*reply.headers, ("Connection", "close")))
+    return reply._replace(times=2) if fault is Fault.TWICE else reply

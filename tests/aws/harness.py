@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from durable import DurableFunction, ServiceError
 from durable._kernel.errors import encode_error
 from durable._wire import InvocationOutput
+from durable.abc import ServiceClient
 from durable.aws import open_client
 from durable.aws.untyped import AioConfig
 from tests.aws.fake_lambda import FakeLambda
 from tests.aws.model import KEY_ID, REGION, SECRET
 from tests.harness import Harness, RecordingClient
 
-READ_TIMEOUT = 0.4
+READ_TIMEOUT = 0.3
 """Seconds that a client waits in tests of what is too late."""
 
 ENVIRONMENT = {
@@ -41,6 +42,21 @@ def arn_of(name: str) -> str:
     return f"arn:aws:lambda:{REGION}:123456789012:function:f:$LATEST/durable-execution/{name}/id-of-{name}"
 
 
+class Link(NamedTuple):
+    """An endpoint that is served, and a client of it."""
+
+    fake: FakeLambda
+    client: ServiceClient
+
+
+@asynccontextmanager
+async def linked(fake: FakeLambda, config: Any = None) -> AsyncGenerator[Link]:
+    """Serve an endpoint, and open a client of it; what violates the service's model fails the test."""
+    async with fake.serve() as url, open_client(endpoint_url=url, config=config or impatient()) as client:
+        yield Link(fake, client)
+    assert fake.violations == []
+
+
 class AwsHarness(Harness):
     """Drives an execution of a function over HTTP, and repeats invocations that raise, as Lambda does."""
 
@@ -51,16 +67,25 @@ class AwsHarness(Harness):
         self.fake = FakeLambda(self.service, answer_page=answer_page)
         self.raised: list[ServiceError] = []
 
+    @classmethod
+    async def create(cls, function: DurableFunction[Any, Any], event: Any) -> AwsHarness:
+        """One for an execution that is driven from another thread."""
+        return cls(function, event)
+
     @asynccontextmanager
     async def connected(self, config: Any = None) -> AsyncGenerator[AwsHarness]:
         """Over HTTP from here on; what violates the service's model fails the test."""
-        async with (
-            self.fake.serve() as url,
-            open_client(endpoint_url=url, config=config or impatient()) as client,
-        ):
-            self.client = RecordingClient(client)
+        async with linked(self.fake, config) as link:
+            self.go_over(link)
             yield self
-        assert self.fake.violations == []
+
+    def go_over(self, link: Link) -> None:
+        """Use an endpoint and a client that are there already."""
+        fault = self.fake.fault
+        link.fake.begin(self.service)
+        link.fake.fault = fault
+        self.fake = link.fake
+        self.client = RecordingClient(link.client)
 
     async def invoke(self, function: DurableFunction[Any, Any] | None = None) -> InvocationOutput:
         """One invocation, and those that follow as it raised."""

@@ -44,10 +44,13 @@ Handler = Callable[[Request], Awaitable[Reply]]
 
 
 @asynccontextmanager
-async def serve(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncGenerator[str]:
+async def serve(
+    handler: Handler, tls: ssl.SSLContext | None = None, connected: Callable[[], None] = lambda: None
+) -> AsyncGenerator[str]:
     """Serve on a free port of 127.0.0.1; gives `host:port`."""
 
     async def connection(stream: ByteStream) -> None:
+        connected()
         try:
             async with stream:
                 await _converse(stream, handler)
@@ -94,7 +97,7 @@ async def _converse(stream: ByteStream, handler: Handler) -> None:
 
 async def _read(stream: ByteStream, protocol: h11.Connection) -> Request | None:
     head: h11.Request | None = None
-    body = b""
+    body: list[bytes] = []
     while True:
         event = protocol.next_event()
         if event is h11.NEED_DATA:
@@ -105,10 +108,10 @@ async def _read(stream: ByteStream, protocol: h11.Connection) -> Request | None:
         elif isinstance(event, h11.Request):
             head = event
         elif isinstance(event, h11.Data):
-            body += bytes(event.data)
+            body.append(bytes(event.data))
         elif isinstance(event, h11.EndOfMessage):
             assert head is not None
             headers = {name.decode().lower(): value.decode() for name, value in head.headers}
-            return Request(head.method.decode(), head.target.decode(), headers, body)
+            return Request(head.method.decode(), head.target.decode(), headers, b"".join(body))
         else:
             return None

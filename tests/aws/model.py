@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import botocore.session
@@ -25,36 +25,44 @@ def operation(name: str) -> OperationModel:
 
 def violations(shape: Shape, value: Any, path: str = "") -> Iterator[str]:
     """Everything in which a value does not fit a shape: members, types, enums, patterns, lengths, ranges."""
+    yield from _CHECKS[shape.type_name](shape, value, path)
+
+
+def _in_list(shape: Any, value: Any, path: str) -> Iterator[str]:
+    if not isinstance(value, list):
+        yield f"{path}: {value!r} is not a list"
+        return
+    for number, item in enumerate(value):
+        yield from violations(shape.member, item, f"{path}[{number}]")
+
+
+def _in_string(shape: Any, value: Any, path: str) -> Iterator[str]:
     metadata = shape.metadata
-    if shape.type_name == "structure":
-        yield from _in_structure(shape, value, path)
-    elif shape.type_name == "list":
-        if not isinstance(value, list):
-            yield f"{path}: {value!r} is not a list"
-            return
-        for number, item in enumerate(value):
-            yield from violations(shape.member, item, f"{path}[{number}]")
-    elif shape.type_name == "string":
-        if not isinstance(value, str):
-            yield f"{path}: {value!r} is not a string"
-            return
-        if not metadata.get("min", 0) <= len(value) <= metadata.get("max", len(value)):
-            yield f"{path}: {len(value)} characters"
-        if "pattern" in metadata and re.fullmatch(metadata["pattern"], value) is None:
-            yield f"{path}: {value!r} does not match {metadata['pattern']}"
-        if metadata.get("enum") and value not in metadata["enum"]:
-            yield f"{path}: {value!r} is none of {metadata['enum']}"
-    elif shape.type_name == "integer":
-        if type(value) is not int or not metadata.get("min", value) <= value <= metadata.get("max", value):
-            yield f"{path}: {value!r} is not such an integer"
-    elif shape.type_name == "boolean":
-        if type(value) is not bool:
-            yield f"{path}: {value!r} is not a boolean"
-    elif shape.type_name == "timestamp":
-        if type(value) not in {int, float} or not 1e9 < value < 1e10:
-            yield f"{path}: {value!r} is not a timestamp in seconds"
-    else:
-        raise AssertionError(shape.type_name)
+    if not isinstance(value, str):
+        yield f"{path}: {value!r} is not a string"
+        return
+    if not metadata.get("min", 0) <= len(value) <= metadata.get("max", len(value)):
+        yield f"{path}: {len(value)} characters"
+    if "pattern" in metadata and re.fullmatch(metadata["pattern"], value) is None:
+        yield f"{path}: {value!r} does not match {metadata['pattern']}"
+    if metadata.get("enum") and value not in metadata["enum"]:
+        yield f"{path}: {value!r} is none of {metadata['enum']}"
+
+
+def _in_integer(shape: Any, value: Any, path: str) -> Iterator[str]:
+    metadata = shape.metadata
+    if type(value) is not int or not metadata.get("min", value) <= value <= metadata.get("max", value):
+        yield f"{path}: {value!r} is not such an integer"
+
+
+def _in_boolean(_: Any, value: Any, path: str) -> Iterator[str]:
+    if type(value) is not bool:
+        yield f"{path}: {value!r} is not a boolean"
+
+
+def _in_timestamp(_: Any, value: Any, path: str) -> Iterator[str]:
+    if type(value) not in {int, float} or not 1e9 < value < 1e10:
+        yield f"{path}: {value!r} is not a timestamp in seconds"
 
 
 def _in_structure(shape: Any, value: Any, path: str) -> Iterator[str]:
@@ -69,6 +77,16 @@ def _in_structure(shape: Any, value: Any, path: str) -> Iterator[str]:
             yield f"{path}.{name} is unknown"
         else:
             yield from violations(shape.members[name], member, f"{path}.{name}")
+
+
+_CHECKS: dict[str, Callable[[Any, Any, str], Iterator[str]]] = {
+    "structure": _in_structure,
+    "list": _in_list,
+    "string": _in_string,
+    "integer": _in_integer,
+    "boolean": _in_boolean,
+    "timestamp": _in_timestamp,
+}
 
 
 def is_signed(method: str, url: str, headers: dict[str, str], body: bytes) -> bool:

@@ -131,7 +131,7 @@ async def test_a_stale_token_is_told_apart():
 
 @pytest.mark.parametrize("fault", [Fault.HANG, Fault.RESET, Fault.LATE, Fault.LOST, Fault.GARBLED])
 async def test_no_usable_answer_is_worth_a_repeat(fault: Fault):
-    """The network, a timeout, an answer cut short: nobody knows what happened, and the same call may be repeated."""
+    """The network, a timeout, an answer cut short: nobody knows what happened; the same call may be repeated."""
     harness = await started()
     event = await harness.service.begin_invocation(harness.record.id)
     harness.fake.fault = lambda number: fault if number == 1 else None
@@ -202,7 +202,7 @@ async def test_a_connection_that_the_server_closed_is_not_used_again():
 
 
 async def test_an_answer_that_came_twice_is_not_taken_for_the_next_one():
-    """What comes in place of the next call's answer does not say that the next call was recorded: it is repeated."""
+    """What comes in place of the next call's answer does not say that the next call was recorded."""
     harness = await started()
     event = await harness.service.begin_invocation(harness.record.id)
     harness.fake.fault = lambda number: Fault.TWICE if number == 1 else None
