@@ -125,7 +125,7 @@ async def test_one_fails_one_is_cancelled_one_has_ended(how: Any, failing: Branc
         assert any("was rolled back" in note for note in error.__notes__), names
         if number not in {0, 3}:
             continue  # a sweep of two orders will do: in one the failing branch is last, in the other in the middle
-        async for place, ran in crash_everywhere(work, compare=False, when="before" if number else "after"):
+        for place, ran in await crash_everywhere(work, compare=False, when="before" if number else "after"):
             assert ran.ending == whole.ending, (names, place)
             assert ran.undone == whole.undone, (names, place)
             assert ran.repeats <= ran.crashes, (names, place, ran.log)
@@ -176,7 +176,7 @@ async def test_sagas_in_branches_that_are_cancelled(how: Any, failing: Branch):
         undone = {"inner_saga": ["over"], "registers_and_fails": ["failing 2", "failing 1"], "fails": []}
         expected = ["cancelled", *(what for branch in reversed(order) for what in undone[branch.__name__])]
         assert whole.undone == [f"cancel {what}" for what in expected]
-        async for place, ran in crash_everywhere(work, compare=False, when="after"):
+        for place, ran in await crash_everywhere(work, compare=False, when="after"):
             assert ran.ending == whole.ending, (order, place)
             assert ran.undone == whole.undone, (order, place)
             assert ran.repeats <= ran.crashes, (order, place, ran.log)
@@ -226,7 +226,7 @@ async def test_a_batch_that_tolerates_a_failure_goes_on_and_is_undone_as_a_whole
         return statuses
 
     assert (await run(work, False)).result() == ["succeeded", "failed", "succeeded"]
-    async for place, ran in crash_everywhere(work, True, compare=False):
+    for place, ran in await crash_everywhere(work, True, compare=False):
         assert ran.happened[3:] == ["succeeded failed succeeded", "cancel 2", "cancel 1", "cancel 0"], place
         assert isinstance(ran.error(), Full)
 

@@ -42,7 +42,7 @@ async def test_strictly_one_after_another():
                 await s.step(book_slowly, what, 1, compensate=undo)
             raise Full("d")
 
-    async for place, ran in crash_everywhere(work, compare=False):
+    for place, ran in await crash_everywhere(work, compare=False):
         assert ran.happened[3:] == ["begin c", "end c", "begin b", "end b", "begin a", "end a"], place
 
 
@@ -162,7 +162,7 @@ async def test_the_same_order_after_a_crash_anywhere(program: Any):
     work = failing(program, Shape(1))
     whole = await run(work)
     checked = 0
-    async for place, ran in crash_everywhere(work, compare=False):
+    for place, ran in await crash_everywhere(work, compare=False):
         assert ran.ending == whole.ending, place
         assert ran.undone == whole.undone, place
         assert set(ran.log) == set(whole.log), place
