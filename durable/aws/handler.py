@@ -46,6 +46,14 @@ class LambdaHandler:
         answered: dict[str, Any] = msgspec.to_builtins(output)
         return answered
 
+    def prepare(self) -> None:
+        """Make the event loop and the client now: while Lambda initialises, and not in the first invocation.
+
+        Raises:
+            Exception: The client could not be opened.
+        """
+        self._sandbox.prepare()
+
     def close(self) -> None:
         """Close its client and end its event loop: for tests, as a sandbox ends without notice."""
         self._sandbox.close()

@@ -48,6 +48,11 @@ class MainLoop:
         Raises:
             RuntimeError: Called from inside of an event loop.
         """
+        if asyncio._get_running_loop() is not None:  # the public one raises where there is none
+            raise RuntimeError(
+                "a Lambda handler was called from inside of an event loop: Lambda calls it synchronously. "
+                "There await function.invoke(), or start the function on an engine."
+            )
         return self._runner.run(function(*args))
 
     def close(self) -> None:
@@ -62,11 +67,15 @@ class ThreadLoop:
         self._portal: anyio.from_thread.BlockingPortal
         self._ready = threading.Event()
         # A daemon, as nobody says when a sandbox ends: it must not keep the process from exiting.
-        self._thread = threading.Thread(
-            target=anyio.run, args=[self._serve], kwargs={"backend": backend}, name="durable", daemon=True
-        )
+        # What kept the event loop from starting.
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._main, args=[backend], name="durable", daemon=True)
         self._thread.start()
         self._ready.wait()
+        if self._error is not None:
+            raise RuntimeError(
+                f"no event loop of {backend}: {self._error}. Is it installed (durable[{backend}])?"
+            ) from self._error
 
     def run(self, function: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
         """Run a coroutine function to its end."""
@@ -77,6 +86,14 @@ class ThreadLoop:
         """End it, and its thread."""
         self._portal.call(self._portal.stop)
         self._thread.join()
+
+    def _main(self, backend: Backend) -> None:
+        try:
+            anyio.run(self._serve, backend=backend)
+        except BaseException as error:  # noqa: BLE001 - told by whoever waits for the start
+            self._error = error
+        finally:
+            self._ready.set()
 
     async def _serve(self) -> None:
         async with anyio.from_thread.BlockingPortal() as self._portal:

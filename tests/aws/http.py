@@ -60,11 +60,11 @@ async def serve(
             pass  # the client has gone
 
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as tcp:
-        host, port = tcp.extra(SocketAttribute.local_address)  # type: ignore[misc]
+        port = tcp.extra(SocketAttribute.local_port)
         listener = tcp if tls is None else TLSListener(tcp, tls, standard_compatible=False)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(listener.serve, connection)
-            yield f"{host}:{port}"
+            yield f"127.0.0.1:{port}"
             tasks.cancel_scope.cancel()
 
 

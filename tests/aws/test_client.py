@@ -250,7 +250,7 @@ async def test_the_endpoint_of_the_environment(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize("region", ["eu-west-1", "us-gov-west-1", "cn-north-1", "eu-central-7"])
 async def test_the_trimmed_data_knows_every_region(region: str):
     """Endpoints are those of botocore's own data, of regions too that are not in it yet."""
-    import botocore.session
+    import botocore.session  # type: ignore[import-untyped]
 
     expected = botocore.session.Session().create_client("lambda", region_name=region).meta.endpoint_url
     async with open_client(region=region) as client:
@@ -259,7 +259,7 @@ async def test_the_trimmed_data_knows_every_region(region: str):
 
 async def test_a_session_and_a_configuration_of_ones_own():
     """A user's session is used, and what it is configured with stays; a configuration goes over ours."""
-    from aiobotocore.session import AioSession
+    from aiobotocore.session import AioSession  # type: ignore[import-untyped]
 
     from durable.aws.session import PoolSession
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from durable.local import load_target
 from tests.aws.fake_lambda import FakeLambda, Fault, error
 from tests.aws.flows import World, small_saga
 from tests.aws.harness import AwsHarness, Link, linked
+from tests.aws.http import Reply
 
 pytestmark = pytest.mark.anyio
 
@@ -36,6 +37,11 @@ async def run(harness: AwsHarness, link: Link) -> tuple[str, int]:
     return (output.error.error_type or "") if output.error else "success", len(harness.fake.requests)
 
 
+def at(numbers: Container[int], fault: Fault | Reply) -> Callable[[int], Fault | Reply | None]:
+    """The fault at these requests."""
+    return lambda number: fault if number in numbers else None
+
+
 async def sweep(make: Callable[[], AwsHarness], fault: Fault, check: Callable[[AwsHarness], None]) -> None:
     """The fault at one call after the other, until there is none left for it."""
     async with linked(FakeLambda(make().service)) as link:
@@ -43,7 +49,7 @@ async def sweep(make: Callable[[], AwsHarness], fault: Fault, check: Callable[[A
         assert calls >= 3
         for number in range(1, calls + 1):
             harness = make()
-            harness.fake.fault = lambda count, number=number: fault if count == number else None
+            harness.fake.fault = at([number], fault)
             ended, _ = await run(harness, link)
             assert ended == expected, f"{fault} at call {number}"
             check(harness)
@@ -114,8 +120,8 @@ async def test_throttling_for_longer_than_any_repeat_never_fails_an_execution(an
         expected, calls = await run(make(), link)
         for first in range(1, calls + 1):
             harness = make()
-            refused = range(first, first + 7)  # two invocations, of three attempts each, and one more
-            harness.fake.fault = lambda number, refused=refused: answer if number in refused else None
+            # Two invocations, of three attempts each, and one attempt more.
+            harness.fake.fault = at(range(first, first + 7), answer)
             ended, _ = await run(harness, link)
             assert ended == expected
             assert len(harness.raised) == 2

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -15,13 +16,15 @@ from durable import DurableContext, DurableFunction, ServiceError, durable_execu
 from durable._wire import InvocationOutput
 from durable._wire.codec import INVOCATION_INPUT, INVOCATION_OUTPUT
 from durable.aws import NotDurableInvocationError, make_handler
+from durable.aws.handler import LambdaHandler
+from durable.aws.sandbox import Sandbox, ThreadLoop
 from durable.aws.untyped import AioConfig
 from tests.aws import app
 from tests.aws.fake_lambda import error
 from tests.aws.harness import AwsHarness, impatient
 
 Backend = Literal["asyncio", "trio"]
-Handler = Callable[[Any, Any], dict[str, Any]]
+Handler = LambdaHandler
 
 
 class Context:
@@ -51,7 +54,8 @@ class Platform:
             self.portal.call(self.harness.service.create, self.harness.record)
         self.invocations += 1
         event = self.portal.call(self.harness.service.begin_invocation, self.harness.record.id)
-        return json.loads(INVOCATION_INPUT.encode(event))
+        parsed: dict[str, Any] = json.loads(INVOCATION_INPUT.encode(event))
+        return parsed
 
     def invoke(self) -> InvocationOutput:
         """One invocation."""
@@ -215,11 +219,9 @@ def test_one_sandbox_after_the_other_for_the_default(monkeypatch: pytest.MonkeyP
 
 def test_a_decorated_function_in_lambda_prepares_its_client(monkeypatch: pytest.MonkeyPatch):
     """At INIT, when the module is imported; what goes wrong there does not break the import."""
-    from durable.aws import handler
-
     prepared: list[str] = []
     monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9")
-    monkeypatch.setattr(handler.Sandbox, "prepare", lambda sandbox: prepared.append(sandbox._backend))
+    monkeypatch.setattr(Sandbox, "prepare", lambda sandbox: prepared.append(sandbox._backend))
 
     @durable_execution(backend="trio")
     async def flow(event: None, ctx: DurableContext) -> None: ...
@@ -230,8 +232,26 @@ def test_a_decorated_function_in_lambda_prepares_its_client(monkeypatch: pytest.
     def broken(_: object) -> None:
         raise RuntimeError("no region")
 
-    monkeypatch.setattr(handler.Sandbox, "prepare", broken)
+    monkeypatch.setattr(Sandbox, "prepare", broken)
     durable_execution(flow.function)
+
+
+async def _call_inside(handler: Handler, event: Any) -> None:
+    handler(event, Context())
+
+
+def test_called_from_inside_of_an_event_loop():
+    """Lambda calls a handler synchronously: who calls it elsewhere is told what to do instead."""
+    with platform(app.on_asyncio, app.Order("seat")) as lambda_:
+        lambda_.handler.prepare()
+        with pytest.raises(RuntimeError, match="start the function on an engine"):
+            asyncio.run(_call_inside(lambda_.handler, lambda_.event()))
+
+
+def test_an_event_loop_that_is_not_installed():
+    """It is an error that names it, and not a sandbox that hangs."""
+    with pytest.raises(RuntimeError, match="no event loop of curio"):
+        ThreadLoop("curio")  # type: ignore[arg-type]
 
 
 def test_an_answer_is_plain_data():
