@@ -106,8 +106,7 @@ class Driver:
     def nudge(self, name: str) -> None:
         """Something changed from outside: have an execution that waits look at it. For the service."""
         run = self._runs.get(name)
-        # One whose invocations raise, or the store, is tried again in its own time.
-        if run is not None and not run.driven and run.parked:
+        if run is not None and not run.driven:
             self._start(run)
 
     def cut(self, name: str) -> None:
@@ -179,9 +178,6 @@ class Driver:
 
     async def _invoke(self, run: Run[Any]) -> None:
         """One invocation. What comes next is left in the run."""
-        # Recorded as over by a call whose invocation did not live to answer: there is nothing more to do.
-        if await self._ended(run):
-            return
         answer = await self._answer(run)
         if answer is None:
             await self._ended(run)
@@ -203,10 +199,11 @@ class Driver:
             run.due = self._clock.now()
 
     async def _answer(self, run: Run[Any]) -> InvocationOutput | Exception | None:
-        """What an invocation answers or raises; `None` if the execution was stopped."""
+        """What an invocation answers or raises; `None` if the execution is over."""
         try:
             event = await self._service.begin_invocation(run.id)
-        except StaleTokenError:  # somebody has stopped it, just now
+        except StaleTokenError:
+            # Somebody has stopped it; or a call has ended it whose invocation did not live to answer.
             return None
         with anyio.CancelScope() as scope:
             run.scope = scope

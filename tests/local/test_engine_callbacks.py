@@ -581,8 +581,8 @@ async def test_it_is_stopped_at_any_moment_of_its_beginning(turns: int):
         assert ends.count(EventType.EXECUTION_STOPPED) + ends.count(EventType.EXECUTION_SUCCEEDED) == 1
 
 
-@pytest.mark.parametrize("turns", range(0, 40, 2))
-async def test_it_is_stopped_while_the_store_is_slow(turns: int):
+@pytest.mark.parametrize("turns", range(40))
+async def test_it_is_stopped_while_the_store_is_slow(turns: int, caplog: pytest.LogCaptureFixture):
     """Each commit takes some turns of the loop, so that the driver asks for it in the middle of the stop."""
 
     async def slow() -> None:
@@ -597,6 +597,7 @@ async def test_it_is_stopped_while_the_store_is_slow(turns: int):
             await anyio.lowlevel.checkpoint()
         await engine.stop(run.name)
         assert (await run.wait()).status == "STOPPED"
+        assert "could not be driven" not in caplog.text
 
 
 async def test_what_is_tried_again_is_stopped_at_once(clock: SkippingClock):

@@ -420,8 +420,10 @@ async def test_a_stopped_callee_that_nobody_drives_is_stopped_for_its_caller():
         await engine.start(call("local"), None, name="t-1")
         while len(await engine.executions()) < 2:
             await anyio.lowlevel.checkpoint()
-    async with engine_of(store=store) as engine:
+    clock = SkippingClock()
+    async with engine_of(store=store, clock=clock) as engine:
         run = await engine.start(call("local"), None, name="t-1")
+        await clock.sleep_until(clock.now() + 1)  # it has been tried
         await engine.stop((await engine.executions())[1].name, "no more")
         record = await run.wait()
         assert record.error is not None
@@ -759,6 +761,30 @@ async def test_a_plain_function_that_is_not_registered_any_more_is_waited_for(ca
         assert not run.is_over
         engine.register(fast, "slow")
         assert await run.result() == "done"
+
+
+async def test_nothing_is_called_for_who_has_been_stopped():
+    """The function that he waited for is registered too late."""
+    inside = anyio.Event()
+
+    async def slow(payload: Any) -> None:
+        EFFECTS["begun"] += 1
+        inside.set()
+        await anyio.sleep_forever()
+
+    store = MemoryStore()
+    async with engine_of(slow, store=store) as engine:
+        await engine.start(call("slow"), None, name="t-1")
+        await inside.wait()
+    clock = SkippingClock()
+    async with engine_of(store=store, clock=clock) as engine:
+        await engine.start(call("slow"), None, name="t-1")
+        await clock.sleep_until(clock.now() + 1)
+        await engine.stop("t-1")
+        engine.register(slow, "slow")
+        await clock.sleep_until(clock.now() + 1)
+        assert EFFECTS["begun"] == 1
+        assert engine._invoker._busy == engine._invoker._missing == set()
 
 
 async def test_a_plain_function_that_has_become_durable_is_called_as_such():
