@@ -280,7 +280,7 @@ def _rebuild(kind: Any, error: ErrorObject, find: _Find) -> Exception:
         members = [_decode(member, find) for member in data.exceptions]
         rebuilt = _new_group(kind, data.args[0], members)
     elif isinstance(kind.__init__, types.FunctionType):
-        rebuilt = kind.__new__(kind, *data.args)
+        rebuilt = _new(kind, data.args)
         if issubclass(kind, OSError):
             OSError.__init__(rebuilt, *data.args)  # which keeps number, text and file name in C
         else:
@@ -300,6 +300,17 @@ def _rebuild(kind: Any, error: ErrorObject, find: _Find) -> Exception:
         with_cause(rebuilt)
     str(rebuilt)  # a text that cannot be had is found here, not in somebody's handler
     return cast("Exception", rebuilt)
+
+
+def _new(kind: Any, args: list[Any]) -> Any:
+    new = kind.__new__
+    if not isinstance(new, types.FunctionType):
+        # Of several builtins among the bases only the one that lays out the object may make it.
+        base = kind
+        while "__new__" not in vars(base):
+            base = base.__base__
+        new = base.__new__
+    return new(kind, *args)
 
 
 def _new_group(kind: Any, message: str, members: list[Exception]) -> Any:

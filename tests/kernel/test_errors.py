@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from decimal import Decimal
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 import pytest
@@ -25,6 +25,15 @@ from durable import (
 from durable._kernel.errors import decode_error, encode_error, rebuild_live, with_cause
 from durable._wire import ErrorObject
 from durable._wire.limits import MAX_PAYLOAD_BYTES
+from durable.exceptions import (
+    CleanupError,
+    MissingCompensationError,
+    OperationBudgetError,
+    RollbackTimeoutError,
+    SagaCancelledError,
+    SagaDeadlineError,
+    SagaRolledBackError,
+)
 
 
 class CardDeclined(Exception):
@@ -34,6 +43,25 @@ class CardDeclined(Exception):
         super().__init__(f"declined: {amount}")
         self.amount = amount
         self.code = code
+
+
+class Late(RuntimeError, TimeoutError):
+    """Only one of the two lays out the object: an exception of both is not made by the first one's `__new__`."""
+
+    def __init__(self, what: str, seconds: float):
+        super().__init__(f"{what} {seconds}")
+
+
+class Made(LookupError, TimeoutError):
+    made: bool = False
+
+    def __new__(cls, *args: Any) -> Self:
+        made = TimeoutError.__new__(cls, *args)
+        made.made = True
+        return made
+
+    def __init__(self, what: str):
+        super().__init__(what)
 
 
 class Shouting(Exception):
@@ -77,6 +105,15 @@ def caught(error: Exception) -> Exception:
         InvokeStoppedError("charge"),
         ConditionNotMetError("is it ready", 60, {"state": [1, None]}),
         ConditionTimeoutError("is it ready", 1, 7, 30),
+        SagaRolledBackError("sold out"),
+        SagaCancelledError("somebody asked for it"),
+        SagaDeadlineError(60),
+        RollbackTimeoutError("hotel", 5, KeyError("room")),
+        MissingCompensationError("hotel", "registers none"),
+        OperationBudgetError(2_900, 90, 3_000),
+        CleanupError("cleaning up failed", [ValueError("a")]),
+        Late("after", 5),
+        Made("x"),
     ],
     ids=lambda error: type(error).__name__,
 )
