@@ -43,6 +43,7 @@ async def clean_up(
                 await perform(frame, verb, entry.forward_id)
             except Exception as error:  # noqa: BLE001 - told below; the others have to be run
                 errors.append(error)
+        await frame.invocation.journal.flush()  # the last one's end, before the code goes on
     if frame.invocation.ending is not None:
         await frame.invocation.leave(f"the cleanup of {saga}")
     if errors and outcome is None:

@@ -25,6 +25,7 @@ from tests.saga.world import (
     Full,
     World,
     answer,
+    begin,
     book,
     book_slowly,
     callbacks,
@@ -269,10 +270,8 @@ async def test_an_answer_while_others_still_run():
         result = await ctx.parallel([undoing, lambda ctx: working(ctx, operator)])
         return [item.status for item in result.items]
 
-    from tests.saga import world
-
     harness = Harness(work)
-    world._CLOCKS[:] = [harness.clock]
+    begin(harness)
     assert await harness.result() == ["failed", "succeeded"]
     assert harness.invocations <= 2
     assert "cancel a" in LOG
