@@ -21,7 +21,7 @@ PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 SUPPORTED = nox.project.python_versions(PROJECT)
 """By the classifiers: 3.11 and later."""
 
-COVERAGE_FLOOR = 90
+COVERAGE_FLOOR = 95
 """Percent of lines and branches, in all."""
 
 _PROBE = "import ensurepip, sqlite3, sys, venv; print('{}.{}'.format(*sys.version_info))"
