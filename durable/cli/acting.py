@@ -6,6 +6,7 @@ Here means: what is asked is recorded, and then the execution goes on and is fol
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from typing import Any, Final, TextIO
 
@@ -25,6 +26,9 @@ from .texts import command_text
 
 PATIENCE: Final = 5.0
 """Seconds that an engine may take to answer."""
+
+_LOOK: Final = 0.5
+"""Seconds after which it is looked whether there still is an engine."""
 
 
 class Act(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,25 +84,44 @@ def act_on(act: Act, manner: Manner) -> ExitCode:
         return _do_it_here(act, manner, output)
     except StoreLockedError as error:
         holder = error.holder
-    posted = post(manner.store, encode_request(act.request))
-    try:
-        text = posted.wait(PATIENCE)
-    except BaseException:
-        posted.withdraw()  # whoever asked has gone
-        raise
-    if text is None:
-        if engine_of(manner.store) is not None:
-            raise CommandError(
-                f"the engine that has {manner.store} ({holder}) has not answered for {PATIENCE:g} s. What you ask "
-                "for stays in the store, and is done as soon as this or another engine looks there."
-            )
-        posted.withdraw()
+    reply = _ask(manner.store, act.request, holder)
+    if reply is None:
         return _do_it_here(act, manner, output)
-    reply = decode_reply(text)
     if reply.error is not None:
         raise CommandError(reply.error)
     _tell(act, reply, manner, output, holder)
     return ExitCode.SUCCEEDED
+
+
+def _ask(store: str, request: Request, holder: str) -> Reply | None:
+    """Ask the engine that has the store.
+
+    Returns:
+        Its reply; `None` if it is gone, and has not done what was asked.
+
+    Raises:
+        CommandError: It does not answer.
+        StoreError: It takes no requests.
+    """
+    posted = post(store, encode_request(request))
+    end = time.monotonic() + PATIENCE
+    try:
+        while (text := posted.wait(min(_LOOK, PATIENCE))) is None and time.monotonic() < end:
+            if engine_of(store) is None:
+                text = posted.wait(0)  # the last that it did
+                break
+        if text is None and engine_of(store) is None:
+            posted.withdraw()
+            return None
+    except BaseException:
+        posted.withdraw()  # whoever asked has gone
+        raise
+    if text is None:
+        raise CommandError(
+            f"the engine that has {store} ({holder}) has not answered for {PATIENCE:g} s. What you ask for stays "
+            "in the store, and is done as soon as this or another engine looks there."
+        )
+    return decode_reply(text)
 
 
 def _do_it_here(act: Act, manner: Manner, output: TextIO) -> ExitCode:
@@ -157,6 +180,7 @@ def _tell(act: Act, reply: Reply, manner: Manner, output: TextIO, holder: str | 
 def _tell_people(act: Act, reply: Reply, manner: Manner, output: TextIO, holder: str | None) -> None:
     from rich.text import Text
 
+    from .outcome import print_command
     from .terminal import console_for, signs_of
     from .texts import one_line
 
@@ -164,14 +188,12 @@ def _tell_people(act: Act, reply: Reply, manner: Manner, output: TextIO, holder:
         return command_text(what, act.execution, store=manner.store, default_store=default_store())
 
     console = console_for(output)
-    done = Text.assemble(
-        (f"{signs_of(console).succeeded} recorded", "bold green"), "  ", (act.execution, "cyan"), ": "
-    )
+    done = Text.assemble((f"{signs_of(console).succeeded} recorded", "bold green"), f"  {act.execution}: ")
     console.print(done.append(one_line(act.words)), soft_wrap=True)
-    if reply.status is not None:
-        hint = f"it is over: {command('show')}"
-    elif holder is not None:
-        hint = f"the engine that has the store ({holder}) goes on with it: {command('show')}"
+    if reply.status is None:
+        at_work = "no engine is at work on it" if holder is None else f"an engine goes on with it ({holder})"
+        console.print(Text(f"  {at_work}", "dim"), soft_wrap=True)
+    if holder is not None or reply.status is not None:
+        print_command(console, "look with", command("show"))
     else:
-        hint = f"no engine is at work on it: {command('resume')}"
-    console.print(Text(f"  {hint}", "dim"), soft_wrap=True)
+        print_command(console, "go on with", command("resume"))

@@ -29,11 +29,11 @@ Works while an engine is at work on the store.
 """)
 
 EPILOG: Final = (
-    "--json: one object with what durable ls --json has; the input; the engine that has the store, or null; what it "
-    "awaits, each with kind (answer, decision, cancellation), name, callback_id, saga, error, is_done; rollbacks; "
-    "and operations, each with id, parent_id, type, sub_type, name, status, started, ended, seconds, attempts, "
-    "until, callback_id, result, error, and undoes and undone_by, which pair compensations with what they undo by "
-    "id."
+    "--json: one object with what durable ls --json has; the input; the engine that has the store, or null; what "
+    "it awaits, each with kind (answer, decision, cancellation), name, callback_id, saga, error and is_done; "
+    "rollbacks; and operations, each with id, parent_id, type, sub_type, name, status, started, ended, seconds, "
+    "attempts, until, callback_id, result, error, and undoes and undone_by, which pair compensations with what "
+    "they undo by id."
 )
 
 

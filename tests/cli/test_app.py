@@ -13,7 +13,7 @@ import durable as package
 from durable.cli.exits import ExitCode
 from tests.cli.helpers import ROOT, Call
 
-COMMANDS = ["run", "resume", "ls", "show", "history"]
+COMMANDS = ["run", "resume", "ls", "show", "history", "cancel", "stop"]
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
