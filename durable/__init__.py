@@ -53,6 +53,7 @@ from .exceptions import SuspendedError as SuspendedError
 from .exceptions import TimeLimitError as TimeLimitError
 from .exceptions import UnawaitedOperationError as UnawaitedOperationError
 from .function import DurableFunction as DurableFunction
+from .function import DurableHandler as DurableHandler
 from .function import durable_execution as durable_execution
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ if TYPE_CHECKING:
     from ._saga.scope import SagaScope as SagaScope
     from ._saga.scope import current_saga as current_saga
     from ._saga.scope import saga as saga
+    from .steps import DurableStep as DurableStep
+    from .steps import step as step
 else:
     # What not every function uses is loaded when somebody asks for it.
     _LATER = {
@@ -79,6 +82,8 @@ else:
         "SagaScope": "._saga.scope",
         "current_saga": "._saga.scope",
         "saga": "._saga.scope",
+        "DurableStep": ".steps",
+        "step": ".steps",
         "CompensationItem": "._saga.report",
         "CompensationResult": "._saga.report",
         "BatchItem": "._kernel.completion",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -57,6 +58,40 @@ class ServiceClient(ABC):
         Raises:
             ServiceError: `retryable` says whether repeating may help.
         """
+
+
+class Serde(ABC):
+    """How values become text in records, and text becomes values: in place of JSON by annotation.
+
+    Either method may be a coroutine function. One that is not must not block: it is called on the event loop.
+
+    What they raise becomes a `SerializationError` that says what was to be encoded or decoded. With one exception:
+    an `OSError` while a record is decoded says that a storage cannot be reached. It is nothing that the workflow
+    could decide upon, so it ends the invocation, which is repeated.
+
+    `durable.serde.JsonSerde` is what is done without one, and a good part of another one. What is decoded is not
+    always what was encoded here: a serde has to be able to read what its earlier versions have written.
+    """
+
+    @abstractmethod
+    def encode(self, value: Any) -> str | Awaitable[str]:
+        """Text of a value. It may be anything, but what tools show best is JSON.
+
+        Args:
+            value: What a step, a child or the function returned, or what it is called with.
+        """
+
+    @abstractmethod
+    def decode(self, text: str, annotation: Any) -> Any:
+        """The value of a text, or an awaitable of it.
+
+        Args:
+            text: What `encode` gave.
+            annotation: The type that the function is annotated to return, or to take; `Any` without one.
+        """
+
+    def check(self, annotation: Any) -> None:  # noqa: B027 - not every serde can know
+        """Raise if values of a type can never be decoded: asked before the function runs that is to return one."""
 
 
 class Clock(ABC):

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, S
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, overload
 
+from ._engine.conversion import converter_of
 from ._engine.current import frame_var, is_replaying
 from ._engine.frame import Frame
 from ._engine.perform import perform
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from ._operations.invoke import Invocable
     from ._operations.task_group import TaskGroup
     from ._operations.time_limit import TimeLimit
+    from .abc import Serde
 
 T = TypeVar("T")
 InputT = TypeVar("InputT")
@@ -80,7 +82,7 @@ class DurableContext:
         if self._logger is None:
             from ._engine.log import ReplayAwareLogger  # only here: logging is slow to load
 
-            self._logger = ReplayAwareLogger(self._frame, self.execution_name)
+            self._logger = ReplayAwareLogger(self._frame, self.execution_name, self._frame.invocation.logger)
         return self._logger
 
     def log(self, message: str, /, *args: object, level: int = 20, **fields: object) -> None:
@@ -104,6 +106,7 @@ class DurableContext:
         retry: Retry | None = None,
         timeout: float | timedelta | None = None,
         semantics: Semantics = "at-least-once",
+        serde: Serde | None = None,
     ) -> Coroutine[Any, Any, T]: ...
     @overload
     def step(
@@ -115,6 +118,7 @@ class DurableContext:
         retry: Retry | None = None,
         timeout: float | timedelta | None = None,
         semantics: Semantics = "at-least-once",
+        serde: Serde | None = None,
     ) -> Coroutine[Any, Any, T]: ...
     def step(  # type: ignore[misc]  # mypy does not follow *Ts into an implementation
         self,
@@ -125,6 +129,7 @@ class DurableContext:
         retry: Retry | None = None,
         timeout: float | timedelta | None = None,
         semantics: Semantics = "at-least-once",
+        serde: Serde | None = None,
     ) -> Coroutine[Any, Any, Any]:
         """Run a function once and record what it returns.
 
@@ -139,6 +144,7 @@ class DurableContext:
             timeout: How long one attempt may take. A plain function's thread is left to itself then.
             semantics: An attempt that a crash interrupted is run again (`"at-least-once"`), or surfaces as
                 `StepInterruptedError` (`"at-most-once"`).
+            serde: Encodes and decodes the result; by default the durable function's own, or JSON by annotation.
 
         Raises:
             StepTimeoutError: An attempt took longer than `timeout`, and no further one follows.
@@ -157,6 +163,7 @@ class DurableContext:
             retry=retry,
             timeout=None if timeout is None else to_seconds(timeout, "the timeout of a step"),
             semantics=semantics,
+            serde=serde,
         )
         return self._frame.called(verb.identity, perform(self._frame, verb))
 
@@ -448,12 +455,12 @@ class DurableContext:
             InvalidNameError: A name, an ARN or a tenant id outside of 1 to 256 characters.
             FrameMisuseError: Called from another task, or from inside a step.
         """
-        from ._operations.invoke import InvokeVerb
+        from ._operations.invoke import InvokeVerb, invoke
 
         verb: InvokeVerb[Any] = InvokeVerb(
             self._frame, function, payload, result_type=result_type, name=name, tenant_id=tenant_id
         )
-        return self._frame.called(verb.identity, perform(self._frame, verb))
+        return self._frame.called(verb.identity, invoke(self._frame, verb))
 
     @overload
     def wait_for_condition(
@@ -563,7 +570,10 @@ class DurableContext:
             return await function(DurableContext(frame), *args)
 
         verb: ChildVerb[T] = ChildVerb(
-            self._frame, body, signature.result, name=signature.name if name is None else name
+            self._frame,
+            body,
+            converter_of(signature, self._frame.invocation.serde),
+            name=signature.name if name is None else name,
         )
         return self._frame.called(verb.identity, perform(self._frame, verb))
 

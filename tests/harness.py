@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import anyio
+import msgspec
 
 from durable import DurableFunction
 from durable._wire import (
@@ -72,8 +73,9 @@ class Harness:
             function="tests:f",
             status=ExecutionStatus.RUNNING,
             start_timestamp=self.clock.now(),
-            input=function.encode_input(event),
+            input=function.encode_input(event) if function._options.serde is None else None,
         )
+        self._event = event
         self._created = False
         self._scope = anyio.CancelScope()
 
@@ -91,6 +93,10 @@ class Harness:
         """One invocation, and what the service makes of it."""
         if not self._created:
             self._created = True
+            if self.function._options.serde is not None:
+                self.record = msgspec.structs.replace(
+                    self.record, input=await self.function.dump_input(self._event)
+                )
             await self.service.create(self.record)
         self.invocations += 1
         event = await self.service.begin_invocation(self.record.id)
@@ -116,7 +122,7 @@ class Harness:
         output = await self.outcome()
         if output.status is InvocationStatus.FAILED:
             raise self.function.decode_error(output.error)
-        return self.function.decode_result(output.result)
+        return await self.function.load_result(output.result)
 
     async def error(self) -> Exception:
         """What the execution failed with."""

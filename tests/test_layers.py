@@ -21,7 +21,7 @@ LAYERS = [
     ["_operations"],
     ["_saga"],
     ["context"],
-    ["function"],
+    ["function", "steps", "serde"],
     ["aws", "local"],
     ["cli", "server", "testing"],
     ["__main__"],

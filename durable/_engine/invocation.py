@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable
 from enum import IntEnum
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import anyio
 
@@ -44,7 +44,9 @@ from .parking import Parking
 from .tasks import current_task_function
 
 if TYPE_CHECKING:
-    from ..abc import Clock, ServiceClient
+    from logging import Logger
+
+    from ..abc import Clock, Serde, ServiceClient
 
 
 Body = Callable[["Invocation", str | None], Awaitable[str]]
@@ -74,10 +76,29 @@ _ENDING_TEXT = {
 }
 
 
+class Settings(NamedTuple):
+    """What a durable function wants for all of its operations.
+
+    Attributes:
+        serde: Encodes and decodes values; by default JSON by annotation.
+        logger: Where `ctx.logger` sends messages to; by default the logger `durable.execution`.
+    """
+
+    serde: Serde | None = None
+    logger: Logger | None = None
+
+
 class Invocation:
     """The state of one invocation; frames, operations and sagas reach everything through it."""
 
-    def __init__(self, event: InvocationInput, history: History, client: ServiceClient, clock: Clock) -> None:
+    def __init__(
+        self,
+        event: InvocationInput,
+        history: History,
+        client: ServiceClient,
+        clock: Clock,
+        settings: Settings,
+    ) -> None:
         # Bound here and not imported above: `import durable` is to load as little as `import anyio` does.
         from anyio import lowlevel
 
@@ -85,14 +106,16 @@ class Invocation:
         self.arn = event.durable_execution_arn
         self.history = history
         self.clock = clock
+        self.serde = settings.serde
+        self.logger = settings.logger
         self.current_task = current_task_function()
         self.journal = Journal(self, client, clock, arn=self.arn, token=event.checkpoint_token, history=history)
         self.ending: Ending | None = None
         # What ended it, when the ending is FAILED.
         self.failure: BaseException | None = None
         self._root = anyio.CancelScope(shield=True)
-        # Rollbacks that run in spite of the user's cancellation; not in spite of the invocation's end.
-        self._rollback_shields: set[anyio.CancelScope] = set()
+        # What the user's cancellation does not end, but the invocation's end does: rollbacks, serdes.
+        self._user_shields: set[anyio.CancelScope] = set()
         self.parking = Parking(clock, suspend=self._suspend, ask=self.journal.poll, give_way=lowlevel.checkpoint)
         self.branch = Branch(self.parking, None, None)
         self.budget = Budget(client.max_operations, len(history))
@@ -144,15 +167,15 @@ class Invocation:
         if anyio.current_effective_deadline() != -math.inf:
             raise SuspendedError(what, _ENDING_TEXT[self.ending or Ending.ABANDONED])
 
-    def rollback_shield(self) -> anyio.CancelScope:
+    def user_shield(self) -> anyio.CancelScope:
         """A scope that keeps the user's cancellation out, and lets the invocation's end in."""
         shield = anyio.CancelScope(shield=self.ending is None)
-        self._rollback_shields.add(shield)
+        self._user_shields.add(shield)
         return shield
 
     def release_shield(self, shield: anyio.CancelScope) -> None:
         """Forget a shield that has been left."""
-        self._rollback_shields.discard(shield)
+        self._user_shields.discard(shield)
 
     # --- For the journal -------------------------------------------------------------------------------------
 
@@ -178,7 +201,7 @@ class Invocation:
         if self.ending is not None and self.ending >= ending:
             return
         self.ending = ending
-        for shield in self._rollback_shields:
+        for shield in self._user_shields:
             shield.shield = False
         self._root.cancel()
         # Those that a shield keeps from hearing of the cancellation are told as well (see `leave`).
@@ -267,7 +290,7 @@ def _is_too_large(result: str) -> bool:
 
 
 async def run_invocation(
-    event: InvocationInput, client: ServiceClient, clock: Clock, body: Body
+    event: InvocationInput, client: ServiceClient, clock: Clock, body: Body, settings: Settings | None = None
 ) -> InvocationOutput:
     """Answer one invocation.
 
@@ -276,6 +299,7 @@ async def run_invocation(
         client: The service.
         clock: Wall-clock time.
         body: The function's part.
+        settings: What holds for all of its operations.
 
     Raises:
         MalformedPayloadError: The event does not hold the execution's own operation.
@@ -295,7 +319,7 @@ async def run_invocation(
             "InvocationInput", f"no EXECUTION operation {event.execution_operation_id!r} among its operations"
         )
     details = execution.execution_details
-    invocation = Invocation(event, history, client, clock)
+    invocation = Invocation(event, history, client, clock, settings or Settings())
     return await invocation.run(body, details.input_payload if details else None)
 
 

@@ -32,6 +32,7 @@ class Verb(ABC, Generic[T]):
         awaits_end: Whether its outcome must be recorded before it is handed out. If not, whoever calls it
             must record something else before the outcome can have any effect.
         may_lag: Whether its success, inside of a batch, may be handed out before it is recorded.
+        loads: Whether it takes an `await` to have its result from its record.
         ended_by_others: Whether it waits for what ends without the code's doing.
     """
 
@@ -40,6 +41,7 @@ class Verb(ABC, Generic[T]):
     awaits_start = False
     awaits_end = True
     may_lag = False
+    loads = False
     ended_by_others = False
     identity: Identity
 
@@ -59,9 +61,13 @@ class Verb(ABC, Generic[T]):
         """Run the body of a finished context over its children's records, for what its own record leaves out."""
         raise NotImplementedError(f"{type(self).__name__} has no body")
 
-    @abstractmethod
     def value(self, payload: str | None) -> T:
         """What it returns, from its recorded payload."""
+        raise NotImplementedError(f"{type(self).__name__} has a result that is loaded")
+
+    async def load(self, frame: Frame, payload: str | None) -> T:  # noqa: ARG002
+        """The same, where that takes an `await`."""
+        return self.value(payload)
 
     @abstractmethod
     def error(self, recorded: ErrorObject | None) -> Exception:
@@ -122,7 +128,7 @@ async def perform(frame: Frame, verb: Verb[T], operation_id: str | None = None) 
             frame.settle()
             if isinstance(decision, Raise):
                 raise verb.error(decision.error)
-            return verb.value(decision.payload)
+            return await verb.load(frame, decision.payload) if verb.loads else verb.value(decision.payload)
         if isinstance(decision, Replay):
             value = await verb.replay(frame, operation_id)
             frame.settle()

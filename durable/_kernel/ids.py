@@ -81,6 +81,11 @@ def drawn(arn: str, kind: str, prefix: str | None, position: int, number: int) -
     return blake2b(f"{arn}/{prefix or ''}/{position}/{kind}/{number}".encode(), digest_size=32).digest()
 
 
+def digest_of(data: bytes) -> str:
+    """What data is called by that is kept under its hash: 64 hex characters."""
+    return blake2b(data, digest_size=32).hexdigest()
+
+
 def idempotency_key(arn: str, operation: str) -> str:
     """A key for payment APIs and the like: the same on every attempt and replay, unique otherwise."""
     return blake2b(f"{arn}/{operation}".encode(), digest_size=16).hexdigest()

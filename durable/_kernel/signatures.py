@@ -15,6 +15,19 @@ from ..exceptions import SerializationError
 from .values import PLAIN, Converter, converter_for
 
 
+class Wrapper:
+    """An object that is called in place of a function of the user's; its signature is the function's.
+
+    Attributes:
+        function: The function.
+    """
+
+    function: Callable[..., Any]
+
+
+_UNKNOWN: Any = object()
+
+
 class Signature:
     """What the engine needs to know of a user's callable.
 
@@ -24,7 +37,7 @@ class Signature:
         code: Its code, if it is written in Python.
     """
 
-    __slots__ = ("_function", "_result", "code", "is_async", "name")
+    __slots__ = ("_annotation", "_function", "_result", "code", "is_async", "name")
 
     def __init__(self, function: Any) -> None:
         self.name: str = getattr(function, "__name__", type(function).__name__)
@@ -32,7 +45,20 @@ class Signature:
         self._function = ref(function)
         # What it was read from: `functools.wraps` copies attributes from one function to another.
         self.code = getattr(function, "__code__", None)
+        # The next two are found out when they are first asked for.
+        self._annotation: Any = _UNKNOWN
         self._result: Converter[Any] | None = None
+
+    @property
+    def annotation(self) -> Any:
+        """What it is annotated to return; `Any` when it does not say.
+
+        Raises:
+            SerializationError: The annotation cannot be resolved.
+        """
+        if self._annotation is _UNKNOWN:
+            self._annotation = _resolved_annotation(self._function())
+        return self._annotation
 
     @property
     def result(self) -> Converter[Any]:
@@ -42,7 +68,9 @@ class Signature:
             SerializationError: The annotation cannot be resolved, or names a type that cannot be decoded.
         """
         if self._result is None:
-            self._result = _result_converter(self._function())
+            annotation = self.annotation
+            what = f"the result of {describe_callable(cast('Any', self._function()))}"
+            self._result = PLAIN if annotation is Any else converter_for(annotation, what)
         return self._result
 
 
@@ -76,10 +104,11 @@ def describe_callable(function: Callable[..., Any]) -> str:
 
 
 def _plain_function(function: Any) -> Any:
-    while isinstance(function, functools.partial):
-        function = function.func
-    if isinstance(function, types.MethodType):
-        return function.__func__
+    while isinstance(function, (functools.partial, types.MethodType, Wrapper)):
+        if isinstance(function, functools.partial):
+            function = function.func
+        else:
+            function = function.__func__ if isinstance(function, types.MethodType) else function.function
     if isinstance(function, (types.FunctionType, types.BuiltinFunctionType, type)):
         return function
     call = getattr(cast("Any", type(function)), "__call__", None)  # noqa: B004 - the method itself is wanted
@@ -127,13 +156,11 @@ def evaluate(annotation: str, function: Any) -> Any:
     return typing.get_type_hints(carrier, function.__globals__, names, include_extras=True)["value"]
 
 
-def _result_converter(plain: Any) -> Converter[Any]:
-    what = f"the result of {describe_callable(plain)}"
+def _resolved_annotation(plain: Any) -> Any:
     try:
-        annotation = return_annotation(plain)
+        return return_annotation(plain)
     except (NameError, TypeError, AttributeError, SyntaxError) as error:
         raise SerializationError(
             f"the return annotation of {describe_callable(plain)} cannot be resolved: {error}. "
             "Types used there must be importable at run time: not under TYPE_CHECKING, not local to a function"
         ) from error
-    return PLAIN if annotation is Any else converter_for(annotation, what)

@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from .._engine.conversion import AnyConverter, decode, encode
+from .._engine.frame import Frame
 from .._engine.perform import Verb
 from .._kernel.errors import decode_error, rebuild_live
 from .._kernel.history import Identity
@@ -23,13 +25,14 @@ class BodyVerb(Verb[T]):
         label: The operation for people: `step 'reserve_hotel'`.
     """
 
-    __slots__ = ("_converter", "_live", "_live_error", "label")
+    __slots__ = ("_converter", "_live", "_live_error", "label", "loads")
 
     may_lag = True
 
-    def __init__(self, identity: Identity, converter: Converter[Any], label: str) -> None:
+    def __init__(self, identity: Identity, converter: AnyConverter, label: str) -> None:
         self.identity = identity
         self.label = label
+        self.loads = not isinstance(converter, Converter)
         self._converter = converter
         # What this very invocation's run gave: payload and value, or error object and exception.
         self._live: tuple[str, T] | None = None
@@ -39,7 +42,15 @@ class BodyVerb(Verb[T]):
         """The result, decoded by the function's return annotation."""
         if self._live is not None and self._live[0] == payload:
             return self._live[1]
-        value: T = self._converter.decode(payload, f"the recorded result of {self.label}")
+        assert isinstance(self._converter, Converter)  # noqa: S101 - otherwise it is loaded
+        value: T = self._converter.decode(payload, self._recorded_result)
+        return value
+
+    async def load(self, frame: Frame, payload: str | None) -> T:
+        """The result, decoded by a serde."""
+        if self._live is not None and self._live[0] == payload:
+            return self._live[1]
+        value: T = await decode(frame, self._converter, payload, self._recorded_result)
         return value
 
     def error(self, recorded: ErrorObject | None) -> Exception:
@@ -48,14 +59,18 @@ class BodyVerb(Verb[T]):
             return self._live_error[1]
         return decode_error(recorded)
 
-    def encode(self, result: Any, what: str) -> tuple[str, T]:
+    async def encode(self, frame: Frame, result: Any, what: str) -> tuple[str, T]:
         """A value as it is recorded, and as a replay will see it.
 
         Raises:
             SerializationError: It cannot be encoded, or does not fit its annotation.
         """
-        payload = self._converter.encode(result, what)
-        return payload, self._converter.decode(payload, what)
+        payload = await encode(frame, self._converter, result, what)
+        return payload, await decode(frame, self._converter, payload, what)
+
+    @property
+    def _recorded_result(self) -> str:
+        return f"the recorded result of {self.label}"
 
     def failed(self, operation_id: str, error: Exception) -> OperationUpdate:
         """The update that tells of a failure for good; what a replay will raise is kept."""

@@ -274,7 +274,7 @@ class _SubmitterVerb(StepVerb[None]):
 
     __slots__ = ()
 
-    def converter(self) -> Converter[Any]:
+    def converter(self, serde: object) -> Converter[Any]:  # noqa: ARG002
         """Of nothing."""
         return PLAIN
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from .._engine.conversion import AnyConverter
 from .._engine.current import frame_var
 from .._engine.frame import Frame
 from .._engine.perform import diverge
@@ -13,7 +14,6 @@ from .._kernel.decide import Decision, Interrupt, Run, decide_context
 from .._kernel.errors import rebuild_live
 from .._kernel.history import Identity
 from .._kernel.names import check_name
-from .._kernel.values import Converter
 from .._wire import Operation, OperationAction, OperationType, OperationUpdate, SubType
 from .._wire.updates import ContextOptions
 from .body import BodyVerb
@@ -30,7 +30,7 @@ class ChildVerb(BodyVerb[T]):
         self,
         frame: Frame,
         body: Callable[[Frame], Awaitable[T]],
-        converter: Converter[Any],
+        converter: AnyConverter,
         *,
         name: str,
         sub_type: str = SubType.RUN_IN_CHILD_CONTEXT,
@@ -84,7 +84,7 @@ class ChildVerb(BodyVerb[T]):
             frame_var.reset(token)
             child.end()
             frame.active = None
-        return self.encode(result, f"the result of {self.label}")
+        return await self.encode(frame, result, f"the result of {self.label}")
 
 
 async def check_end(frame: Frame, found: str) -> None:

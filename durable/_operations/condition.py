@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Final, TypeAlias, TypeVar
 
+from .._engine.conversion import converter_of, decode
 from .._engine.current import StepInfo, step_var
 from .._engine.frame import Frame
 from .._kernel.batch import check_payload
@@ -20,7 +21,7 @@ from .._kernel.history import Identity
 from .._kernel.names import check_name
 from .._kernel.retry import Backoff, to_delay_seconds
 from .._kernel.signatures import signature_of
-from .._kernel.values import PLAIN
+from .._kernel.values import PLAIN, Converter
 from .._wire import Operation, OperationAction, OperationType, OperationUpdate, SubType, Timestamp
 from .._wire.updates import StepOptions
 from ..exceptions import ConditionNotMetError, ConditionTimeoutError
@@ -68,7 +69,8 @@ class ConditionVerb(BodyVerb[T]):
         self._signature = signature_of(check)
         self._name = check_name(self._signature.name if name is None else name, "a condition")
         identity = Identity(OperationType.STEP, SubType.WAIT_FOR_CONDITION, self._name, frame.context_id)
-        super().__init__(identity, self._signature.result, f"condition {self._name!r}")
+        converter = converter_of(self._signature, frame.invocation.serde)
+        super().__init__(identity, converter, f"condition {self._name!r}")
         if signature_of(until).is_async:
             raise TypeError(
                 f"`until` of {self.label} is a coroutine function: looking is the business of the check"
@@ -80,9 +82,13 @@ class ConditionVerb(BodyVerb[T]):
         self._delay = _delay_function(Backoff() if delay is None else delay, f"the delay of {self.label}")
         self._max_attempts = max_attempts
         self._timeout = None if timeout is None else to_seconds(timeout, f"the timeout of {self.label}")
-        # As a replay would find it, if the first check were not the first.
-        payload, self._initial = self.encode(state, f"the initial state of {self.label}")
-        check_payload(payload, f"the initial state of {self.label}")
+        # As a replay would find it, if the first check were not the first. A serde is asked when it begins.
+        self._initial = state
+        if isinstance(converter, Converter):
+            what = f"the initial state of {self.label}"
+            payload = converter.encode(state, what)
+            check_payload(payload, what)
+            self._initial = converter.decode(payload, what)
         # What this attempt goes on from; `None` if it is the first.
         self._recorded: Operation | None = None
 
@@ -98,7 +104,7 @@ class ConditionVerb(BodyVerb[T]):
         frame.active = self.label
         try:
             info = StepInfo(self._name, frame.invocation.arn, operation_id, decision.attempt, None)
-            payload, state = await self._look(info)
+            payload, state = await self._look(frame, info)
             if self._is_met(state):
                 self._live = (payload, state)
                 return self.update(operation_id, OperationAction.SUCCEED, payload=payload)
@@ -108,11 +114,13 @@ class ConditionVerb(BodyVerb[T]):
         finally:
             frame.active = None
         if decision.attempt >= self._max_attempts:
-            return self.failed(operation_id, ConditionNotMetError(self._name, decision.attempt, _shown(payload)))
+            return self.failed(
+                operation_id, ConditionNotMetError(self._name, decision.attempt, self._shown(payload))
+            )
         if self._timeout is not None:
             left = self._timeout - _seconds(began, now())
             if left <= 0:
-                too_late = ConditionTimeoutError(self._name, decision.attempt, _shown(payload), self._timeout)
+                too_late = ConditionTimeoutError(self._name, decision.attempt, self._shown(payload), self._timeout)
                 return self.failed(operation_id, too_late)
             delay = min(delay, left)
         return self.update(
@@ -122,21 +130,28 @@ class ConditionVerb(BodyVerb[T]):
             step_options=StepOptions(next_attempt_delay_seconds=to_delay_seconds(delay)),
         )
 
-    async def _look(self, info: StepInfo) -> tuple[str, T]:
+    async def _look(self, frame: Frame, info: StepInfo) -> tuple[str, T]:
         """Call the check with the state as it is recorded; the state after it."""
         details = self._recorded.step_details if self._recorded is not None else None
-        state = self._initial
         if details is not None and details.result is not None:
-            state = self._converter.decode(details.result, f"the recorded state of {self.label}")
+            state = await decode(frame, self._converter, details.result, f"the recorded state of {self.label}")
+        elif self.loads:
+            _, state = await self.encode(frame, self._initial, f"the initial state of {self.label}")
+        else:
+            state = self._initial
         token = step_var.set(info)
         try:
             result = await call_function(self._signature, self._check, (state,))
         finally:
             step_var.reset(token)
         what = f"the state of {self.label}"
-        payload, value = self.encode(result, what)
+        payload, value = await self.encode(frame, result, what)
         check_payload(payload, what)
         return payload, value
+
+    def _shown(self, payload: str) -> Any:
+        """The last state, for an error; what a serde has made of one is not for everybody to read."""
+        return PLAIN.decode(payload, "a state") if not self.loads and len(payload) <= _SHOWN_STATE else None
 
     def _is_met(self, state: T) -> bool:
         met: Any = self._until(state)
@@ -162,7 +177,3 @@ def _delay_function(delay: Any, where: str) -> Callable[[Any, int], float]:
 
 def _seconds(begin: Timestamp, end: Timestamp) -> float:
     return (end - begin) / 1000
-
-
-def _shown(payload: str) -> Any:
-    return PLAIN.decode(payload, "a state") if len(payload) <= _SHOWN_STATE else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from .._engine.conversion import converter_of
 from .._engine.frame import Frame
 from .._engine.perform import perform
 from .._kernel.completion import FIRST_COMPLETED, Completion, Winner, winner_of
@@ -34,7 +35,7 @@ def map_verb(
 ) -> FanOutVerb[T]:
     """One function over many items (see `DurableContext.map`)."""
     signature = signature_of(function)
-    converter = signature.result
+    converter = converter_of(signature, frame.invocation.serde)
     given = list(items)
 
     def plan(index: int) -> BranchPlan[T]:
@@ -73,7 +74,7 @@ def parallel_verb(
         if isinstance(branches, Mapping)
         else [(f"parallel-branch-{index}", branch) for index, branch in enumerate(branches)]
     )
-    converters = [signature_of(function).result for _, function in named]
+    converters = [converter_of(signature_of(function), frame.invocation.serde) for _, function in named]
 
     def plan(index: int) -> BranchPlan[T]:
         branch_name, function = named[index]

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import msgspec
 
+from .._engine.conversion import AnyConverter, decode, encode
 from .._engine.current import frame_var, saga_var
 from .._engine.frame import Frame
 from .._engine.group import BranchGroup
@@ -77,7 +78,7 @@ class Branches(Generic[T]):
     __slots__ = ("_plan", "converter", "count")
 
     def __init__(
-        self, count: int, plan: Callable[[int], BranchPlan[T]], converter: Callable[[int], Converter[Any]]
+        self, count: int, plan: Callable[[int], BranchPlan[T]], converter: Callable[[int], AnyConverter]
     ) -> None:
         self.count = count
         self.converter = converter
@@ -116,6 +117,7 @@ class FanOutVerb(BodyVerb[BatchResult[T]]):
     ) -> None:
         identity = Identity(OperationType.CONTEXT, sub_type, check_name(name, f"a {sub_type}"), frame.context_id)
         super().__init__(identity, PLAIN, f"{sub_type.lower()} {name!r}")
+        self.loads = True
         if max_concurrency is not None and max_concurrency < 1:
             raise ValueError(f"{self.label}: max_concurrency is 1 or more, not {max_concurrency!r}")
         if nesting not in {"nested", "flat"}:
@@ -142,10 +144,10 @@ class FanOutVerb(BodyVerb[BatchResult[T]]):
                 raise rebuilt from rebuilt.__cause__  # it stays open, as a child does
             return self.failed(operation_id, error)
         inside = 0 if self._budget.limit is None else frame.invocation.history.inside(operation_id)
-        payload = self._encode(result, inside, with_items=not owner.registers)
+        payload = await self._encode(owner, result, inside, with_items=not owner.registers)
         rebuild = owner.registers or is_large(payload)
         if rebuild:
-            payload = self._encode(result, inside, with_items=False)
+            payload = await self._encode(owner, result, inside, with_items=False)
         self._live = (payload, result)
         return self.update(
             operation_id,
@@ -163,13 +165,13 @@ class FanOutVerb(BodyVerb[BatchResult[T]]):
         owner = Frame(frame.invocation, context_id=operation_id, parent=frame, finished=True, is_slot=True)
         return await self._run_in(frame, owner, record)
 
-    def value(self, payload: str | None) -> BatchResult[T]:
+    async def load(self, frame: Frame, payload: str | None) -> BatchResult[T]:
         """The outcomes, each decoded by its function's return annotation."""
         if self._live is not None and self._live[0] == payload:
             return self._live[1]
         record = self._decode(payload)
         self._budget.used += record.operations  # the service does not give them any more
-        items = [self._item(index, item) for index, item in enumerate(record.items or ())]
+        items = [await self._item(frame, index, item) for index, item in enumerate(record.items or ())]
         return BatchResult(items=items, completion_reason=record.reason, is_successful=record.successful)
 
     async def _run_in(self, frame: Frame, owner: Frame, record: BatchRecord | None) -> BatchResult[T]:
@@ -179,22 +181,25 @@ class FanOutVerb(BodyVerb[BatchResult[T]]):
         finally:
             frame.active = None
 
-    def _item(self, index: int, item: ItemRecord) -> BatchItem[T]:
+    async def _item(self, frame: Frame, index: int, item: ItemRecord) -> BatchItem[T]:
         plan = self._branches[index]
         result: T | None = None
         if item.status == "succeeded":
             converter = self._branches.converter(index)
-            result = converter.decode(bytes(item.result).decode(), f"the recorded result of {plan.name!r}")
+            encoded = bytes(item.result).decode()
+            if not isinstance(converter, Converter):
+                encoded = msgspec.json.decode(encoded, type=str)
+            result = await decode(frame, converter, encoded, f"the recorded result of {plan.name!r}")
         error = decode_error(item.error) if item.status == "failed" else None
         return BatchItem(index=index, name=plan.name, status=item.status, result=result, error=error)
 
-    def _encode(self, result: BatchResult[T], inside: int, *, with_items: bool) -> str:
+    async def _encode(self, owner: Frame, result: BatchResult[T], inside: int, *, with_items: bool) -> str:
         items: list[ItemRecord] | None = None
         if with_items:
             items = []
             size = 0
             for item in result.items:
-                record = self._record_of(item)
+                record = await self._record_of(owner, item)
                 items.append(record)
                 size += len(record.result)
                 if record.error is not None:
@@ -211,11 +216,13 @@ class FanOutVerb(BodyVerb[BatchResult[T]]):
             )
         )
 
-    def _record_of(self, item: BatchItem[T]) -> ItemRecord:
+    async def _record_of(self, owner: Frame, item: BatchItem[T]) -> ItemRecord:
         if item.status == "succeeded":
             converter = self._branches.converter(item.index)
-            encoded = converter.encode(item.result, f"the result of {item.name!r}")
-            return ItemRecord(item.status, msgspec.Raw(encoded.encode()))
+            encoded = (await encode(owner, converter, item.result, f"the result of {item.name!r}")).encode()
+            # JSON is embedded as it is; what a serde gives is any text.
+            raw = encoded if isinstance(converter, Converter) else msgspec.json.encode(encoded.decode())
+            return ItemRecord(item.status, msgspec.Raw(raw))
         return ItemRecord(item.status, error=None if item.error is None else encode_error(item.error))
 
     def _decode(self, payload: str | None) -> BatchRecord:
@@ -354,7 +361,8 @@ class _FanOut(Generic[T]):
             try:
                 value = await plan.body(frame)
                 await check_end(frame, f"the end of {plan.name!r}")
-                decoded: T = converter.decode(converter.encode(value, what), what)
+                encoded = await encode(frame, converter, value, what)
+                decoded: T = await decode(frame, converter, encoded, what)
             except Exception as error:  # noqa: BLE001 - raised as a replay will
                 _, rebuilt = rebuild_live(error)
                 await self._refuse_end(slot)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Coroutine
 from typing import Any, Final, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
+from .._engine.conversion import read
 from .._engine.frame import Frame
-from .._engine.perform import Verb
+from .._engine.perform import Verb, perform
 from .._kernel.batch import check_payload
 from .._kernel.decide import Decision, decide_invoke
 from .._kernel.errors import with_cause
@@ -63,19 +64,19 @@ class Invocable(Protocol[InputT_contra, ResultT_co]):
         """What it is called."""
         ...
 
-    def encode_input(self, value: InputT_contra) -> str:
-        """An input as JSON text, checked against its annotation."""
+    def dump_input(self, value: InputT_contra) -> Coroutine[Any, Any, str]:
+        """Text of an input, checked against its annotation."""
         ...
 
-    def decode_result(self, payload: str | None) -> ResultT_co:
-        """A result from JSON text, by its annotation."""
+    def load_result(self, payload: str | None) -> Coroutine[Any, Any, ResultT_co]:
+        """A result from its text, by its annotation."""
         ...
 
 
 class InvokeVerb(Verb[T]):
     """One call of another function."""
 
-    __slots__ = ("_decode", "_function_name", "_options", "_payload", "_status")
+    __slots__ = ("_converter", "_function", "_function_name", "_input", "_options", "_payload", "_status", "loads")
     ended_by_others = True
 
     def __init__(
@@ -97,23 +98,26 @@ class InvokeVerb(Verb[T]):
         named = check_name(_bare_name(self._function_name) if name is None else name, "an invoke")
         self.identity = Identity(OperationType.CHAINED_INVOKE, SubType.CHAINED_INVOKE, named, frame.context_id)
         self._options = ChainedInvokeOptions(function_name=self._function_name, tenant_id=tenant_id)
-        self._payload = self._encode(function, payload)
-        self._decode = self._decoder(function, result_type)
+        # A durable function says itself how its input and result are encoded, unless the result is given a type.
+        self._function = None if isinstance(function, str) else function
+        self._input = payload
+        self._payload = self._plain(payload) if isinstance(function, str) else None
+        self.loads = self._function is not None and result_type is Any
+        self._converter = PLAIN if result_type is Any else result_converter(result_type, "the result of an invoke")
         # How it has ended: its error object alone does not tell a failure from a timeout.
         self._status: OperationStatus | None = None
 
-    def _encode(self, function: str | Invocable[Any, T], payload: Any) -> str:
+    def _plain(self, payload: Any) -> str:
         what = f"the payload for {self._function_name}"
-        encoded = PLAIN.encode(payload, what) if isinstance(function, str) else function.encode_input(payload)
+        encoded = PLAIN.encode(payload, what)
         check_payload(encoded, what)
         return encoded
 
-    def _decoder(self, function: str | Invocable[Any, T], result_type: Any) -> Callable[[str | None], Any]:
-        if result_type is Any and not isinstance(function, str):
-            return function.decode_result
-        converter = PLAIN if result_type is Any else result_converter(result_type, "the result of an invoke")
-        what = f"the result of {self._function_name}"
-        return lambda payload: converter.decode(payload, what)
+    async def encode_payload(self) -> None:
+        """Have what the function is called with as text, before it is called."""
+        if self._function is not None:
+            self._payload = await self._function.dump_input(self._input)
+            check_payload(self._payload, f"the payload for {self._function_name}")
 
     def decide(self, recorded: Operation | None) -> Decision:
         """By the rules of a CHAINED_INVOKE."""
@@ -127,13 +131,25 @@ class InvokeVerb(Verb[T]):
 
     def value(self, payload: str | None) -> T:
         """What the callee returned, decoded."""
-        value: T = self._decode(payload)
+        value: T = self._converter.decode(payload, f"the result of {self._function_name}")
+        return value
+
+    async def load(self, frame: Frame, payload: str | None) -> T:
+        """The same, as the callee says."""
+        assert self._function is not None  # noqa: S101 - see `loads`
+        value: T = await read(frame, self._function.load_result(payload), f"the result of {self._function_name}")
         return value
 
     def error(self, recorded: ErrorObject | None) -> Exception:
         """What tells how the callee ended."""
         kind = InvokeError if self._status is None else _ERRORS.get(self._status, InvokeError)
         return with_cause(kind(self._function_name, **reported(recorded)))
+
+
+async def invoke(frame: Frame, verb: InvokeVerb[T]) -> T:
+    """Call a function, or find what is recorded of it (see `DurableContext.invoke`)."""
+    await verb.encode_payload()  # also on replay: what cannot be encoded takes no position, this time neither
+    return await perform(frame, verb)
 
 
 def _check_length(text: str, where: str) -> None:

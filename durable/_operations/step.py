@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
+from .._engine.conversion import AnyConverter, converter_of
 from .._engine.current import StepInfo, step_var
 from .._engine.frame import Frame
 from .._kernel.batch import check_payload
@@ -16,11 +17,13 @@ from .._kernel.history import Identity
 from .._kernel.names import check_name
 from .._kernel.retry import Retry
 from .._kernel.signatures import Signature, signature_of
-from .._kernel.values import Converter
 from .._wire import Operation, OperationAction, OperationType, OperationUpdate, SubType
 from .._wire.updates import StepOptions
 from ..exceptions import FrameMisuseError, SerializationError, StepInterruptedError, StepTimeoutError
 from .body import BodyVerb, call_function
+
+if TYPE_CHECKING:
+    from ..abc import Serde
 
 T = TypeVar("T")
 
@@ -43,11 +46,12 @@ class StepVerb(BodyVerb[T]):
         retry: Retry | None = None,
         timeout: float | None = None,
         semantics: Semantics = "at-least-once",
+        serde: Serde | None = None,
     ) -> None:
         self._signature: Signature = signature_of(function)
         self.name = check_name(self._signature.name if name is None else name, "a step")
         identity = Identity(OperationType.STEP, SubType.STEP, self.name, frame.context_id)
-        super().__init__(identity, self.converter(), f"step {self.name!r}")
+        super().__init__(identity, self.converter(serde or frame.invocation.serde), f"step {self.name!r}")
         self._function = function
         self._args = args
         self._retry = retry
@@ -81,16 +85,16 @@ class StepVerb(BodyVerb[T]):
             frame.active = None
         what = f"the result of {self.label}"
         try:
-            payload, value = self.encode(result, what)
+            payload, value = await self.encode(frame, result, what)
             check_payload(payload, what)
         except SerializationError as error:
             return self._unsuccessful(operation_id, error, decision.attempt)
         self._live = (payload, value)
         return self.update(operation_id, OperationAction.SUCCEED, payload=payload)
 
-    def converter(self) -> Converter[Any]:
+    def converter(self, serde: Serde | None) -> AnyConverter:
         """What encodes and decodes the result; resolved before anything runs."""
-        return self._signature.result
+        return converter_of(self._signature, serde)
 
     def info(self, frame: Frame, operation_id: str, attempt: int, deadline: float | None) -> StepInfo:
         """What the function can know of its step."""

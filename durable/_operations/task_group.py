@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, TypeVarTuple
 
 from .._engine.block import Block
 from .._engine.branch import Branch
+from .._engine.conversion import converter_of
 from .._engine.current import batch_var, frame_var, saga_var
 from .._engine.frame import Frame, user_location
 from .._engine.group import BranchGroup
@@ -141,7 +142,10 @@ class TaskGroup(Generic[ContextT]):
             return await function(self._make_context(own), *args)
 
         verb: ChildVerb[T] = ChildVerb(
-            self._frame, body, signature.result, name=signature.name if name is None else name
+            self._frame,
+            body,
+            converter_of(signature, self._frame.invocation.serde),
+            name=signature.name if name is None else name,
         )
         return self._start(verb)
 

@@ -23,7 +23,7 @@ async def apart(frame: Frame, busy_with: str | None = None) -> AsyncGenerator[No
     invocation = frame.invocation
     token = saga_var.set(None)
     batch_token = batch_var.set(False)  # what is undone is recorded to be, one after another
-    shield = invocation.rollback_shield()
+    shield = invocation.user_shield()
     active = frame.active
     frame.active = active if busy_with is None else busy_with
     try:

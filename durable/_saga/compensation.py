@@ -126,7 +126,7 @@ class _Attempt(StepVerb[Any]):
         self.awaits_end = update.action is OperationAction.RETRY
         return update
 
-    def converter(self) -> Converter[Any]:
+    def converter(self, serde: object) -> Converter[Any]:  # noqa: ARG002
         """What it returns does not matter, so its annotation does not either."""
         return PLAIN
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
-from typing import Any, Literal, TypeVar, TypeVarTuple, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple, overload
 
 import msgspec
 
@@ -22,6 +22,9 @@ from .._kernel.retry import Retry
 from .._kernel.signatures import signature_of
 from .._operations.step import StepVerb
 from ..exceptions import StepInterruptedError
+
+if TYPE_CHECKING:
+    from ..abc import Serde
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -69,6 +72,7 @@ class Registration:
         retry: Retry | None = None,
         timeout: float | timedelta | None = None,
         semantics: Semantics = "at-least-once",
+        serde: Serde | None = None,
     ) -> Coroutine[Any, Any, T]: ...
     @overload
     def step(
@@ -84,6 +88,7 @@ class Registration:
         retry: Retry | None = None,
         timeout: float | timedelta | None = None,
         semantics: Semantics = "at-least-once",
+        serde: Serde | None = None,
     ) -> Coroutine[Any, Any, T]: ...
     @overload
     def step(
@@ -99,6 +104,7 @@ class Registration:
         retry: Retry | None = None,
         timeout: float | timedelta | None = None,
         semantics: Semantics = "at-least-once",
+        serde: Serde | None = None,
     ) -> Coroutine[Any, Any, T]: ...
     @overload
     def step(
@@ -114,6 +120,7 @@ class Registration:
         retry: Retry | None = None,
         timeout: float | timedelta | None = None,
         semantics: Semantics = "at-least-once",
+        serde: Serde | None = None,
     ) -> Coroutine[Any, Any, T]: ...
     def step(  # type: ignore[misc]  # mypy does not follow *Ts into an implementation
         self,
@@ -128,6 +135,7 @@ class Registration:
         retry: Retry | None = None,
         timeout: float | timedelta | None = None,
         semantics: Semantics = "at-least-once",
+        serde: Serde | None = None,
     ) -> Coroutine[Any, Any, Any]:
         """Run a step (see `DurableContext.step`) and register how to undo it.
 
@@ -146,6 +154,7 @@ class Registration:
             retry: When to try the step again.
             timeout: How long one attempt of the step may take.
             semantics: What becomes of an attempt that a crash interrupted.
+            serde: Encodes and decodes the result, as for `DurableContext.step`; `compensate` gets it decoded.
 
         Raises:
             SagaRolledBackError: The saga was rolled back by `rollback()` before.
@@ -162,6 +171,7 @@ class Registration:
             retry=retry,
             timeout=None if timeout is None else to_seconds(timeout, "the timeout of a step"),
             semantics=semantics,
+            serde=serde,
         )
         if compensate is None:
             return frame.called(verb.identity, perform(frame, verb))

@@ -55,7 +55,7 @@ def input_of(function: DurableFunction[Any, Any], payload: str) -> Any:
     Raises:
         SerializationError: It does not fit the annotation.
     """
-    return function._input_converter().decode(payload, f"the input of {function.name}")
+    return function.plain_input_converter().decode(payload, f"the input of {function.name}")
 
 
 def _decoded(data: bytes, source: str) -> str:

@@ -196,7 +196,7 @@ class Engine(Reader):
         target = self._functions.add(function)
         if name is not None and EXECUTION_NAME_PATTERN.fullmatch(name) is None:
             raise InvalidNameError(name, "an execution", "1 to 64 characters of [a-zA-Z0-9_-]")
-        payload = function.encode_input(event)
+        payload = await function.dump_input(event)
         size = len(payload.encode())
         if size > MAX_EXECUTION_PAYLOAD_BYTES:
             raise PayloadTooLargeError(f"the input of {function.name}", size, MAX_EXECUTION_PAYLOAD_BYTES)
@@ -210,7 +210,7 @@ class Engine(Reader):
                 record = None if name is None else await self._store.find(name)
         if record.function != target:
             raise ExecutionExistsError(record.name, f"another function, {record.function}")
-        if not function.is_same_input(payload, record.input):
+        if not await function.is_same_input(payload, record.input):
             raise ExecutionExistsError(record.name, "another input")
         return cast("Run[ResultT]", self._run(record, function))
 

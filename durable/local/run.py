@@ -96,7 +96,7 @@ class Run(Generic[ResultT]):
         """
         record = await self.wait()
         if record.status is ExecutionStatus.SUCCEEDED:
-            return self.function.decode_result(record.result)
+            return await self.function.load_result(record.result)
         error = record.error
         kind, message = (None, None) if error is None else (error.error_type, error.error_message)
         failed = ExecutionFailedError(self.name, record.status, kind, message)

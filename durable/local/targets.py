@@ -51,21 +51,26 @@ def load_target(target: str) -> DurableFunction[Any, Any]:
 
 def target_of(function: DurableFunction[Any, Any]) -> str:
     """The target that names a durable function."""
-    module = function.function.__module__
-    name = _name_in(sys.modules.get(module), function)
+    # Where the function is written, as a rule; else where it was made durable.
+    for module in (function.function.__module__, function.made_in):
+        name = _name_in(sys.modules.get(module), function)
+        if name is not None:
+            break
+    else:
+        module, name = function.function.__module__, function.function.__qualname__
     path = _loaded.get(module)
     if path is None and module == "__main__":
         path = getattr(sys.modules["__main__"], "__file__", None)
     return f"{module if path is None else Path(path).resolve()}:{name}"
 
 
-def _name_in(module: ModuleType | None, function: DurableFunction[Any, Any]) -> str:
-    """What finds the durable function in its module: not always the name of the function within it."""
+def _name_in(module: ModuleType | None, function: DurableFunction[Any, Any]) -> str | None:
+    """What finds the durable function in a module, if anything: not always the name of the function within it."""
     name = function.function.__qualname__
     named = {} if module is None else vars(module)
-    if named.get(name) is not function:
-        return next((key for key, value in named.items() if value is function), name)
-    return name
+    if named.get(name) is function:
+        return name
+    return next((key for key, value in named.items() if value is function), None)
 
 
 def _load_module(target: str, name: str) -> ModuleType:
