@@ -63,12 +63,12 @@ if TYPE_CHECKING:
     from ._kernel.completion import Completion as Completion
     from ._kernel.completion import Winner as Winner
     from ._kernel.ledger import StepOutcome as StepOutcome
+    from ._kernel.report import CompensationItem as CompensationItem
+    from ._kernel.report import CompensationResult as CompensationResult
     from ._operations.callback import Callback as Callback
     from ._operations.task_group import TaskGroup as TaskGroup
     from ._operations.task_group import TaskHandle as TaskHandle
     from ._saga.registration import Savepoint as Savepoint
-    from ._saga.report import CompensationItem as CompensationItem
-    from ._saga.report import CompensationResult as CompensationResult
     from ._saga.scope import SagaScope as SagaScope
     from ._saga.scope import current_saga as current_saga
     from ._saga.scope import saga as saga
@@ -82,10 +82,15 @@ else:
         "SagaScope": "._saga.scope",
         "current_saga": "._saga.scope",
         "saga": "._saga.scope",
+<<<<<<< HEAD
         "DurableStep": ".steps",
         "step": ".steps",
         "CompensationItem": "._saga.report",
         "CompensationResult": "._saga.report",
+=======
+        "CompensationItem": "._kernel.report",
+        "CompensationResult": "._kernel.report",
+>>>>>>> 3b3b9e5 (wip)
         "BatchItem": "._kernel.completion",
         "BatchProgress": "._kernel.completion",
         "BatchResult": "._kernel.completion",

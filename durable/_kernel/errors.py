@@ -23,7 +23,7 @@ import msgspec
 
 from .._wire import ErrorObject
 from .._wire.limits import MAX_PAYLOAD_BYTES
-from ..exceptions import RecordedError
+from ..exceptions import CompensationError, RecordedError
 from .values import PLAIN
 
 if TYPE_CHECKING:
@@ -171,6 +171,10 @@ def _data(error: BaseException, text: str) -> str | None:
         for name, value in vars(error).items()
         if name != _TRACE and (_is_plain(value) or name == "__notes__")
     }
+    if isinstance(error, CompensationError) and error.result is not None:
+        from .report import attribute_of  # only here: few errors are of this kind
+
+        attributes["result"] = attribute_of(error)
     if isinstance(error, BaseExceptionGroup):
         group = cast("BaseExceptionGroup[BaseException]", error)
         members = [encode_error(member) for member in group.exceptions]
@@ -298,6 +302,10 @@ def _rebuild(kind: Any, error: ErrorObject, find: _Find) -> Exception:
         rebuilt.__dict__[_TRACE] = error.stack_trace
     if isinstance(rebuilt, RecordedError):
         with_cause(rebuilt)
+    if isinstance(rebuilt, CompensationError) and rebuilt.result is not None:
+        from .report import restore_result
+
+        restore_result(rebuilt)
     str(rebuilt)  # a text that cannot be had is found here, not in somebody's handler
     return cast("Exception", rebuilt)
 

@@ -43,6 +43,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         undo: The user's function.
         args: What it is called with.
         path: Where its forward operation stands, as positions from the root inwards.
+        by_hand: Whether there is no such operation: it was registered by hand, or is a cleanup.
         retry: When it is tried again after a failure; `None` for the saga's own policy.
         timeout: Seconds that one attempt may take; `None` for the saga's own.
     """
@@ -52,6 +53,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     undo: Callable[..., Any]
     args: tuple[Any, ...] = ()
     path: tuple[int, ...] = ()
+    by_hand: bool = False
     retry: Retry | None = None
     timeout: float | None = None
 

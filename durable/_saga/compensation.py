@@ -117,7 +117,7 @@ class _Attempt(StepVerb[Any]):
     ) -> None:
         super().__init__(frame, entry.undo, entry.args, name=entry.name, retry=retry, timeout=timeout)
         self._key_id = key_id
-        self._forward_id = entry.forward_id
+        self._forward_id = None if entry.by_hand else entry.forward_id
         self.awaits_end = True
 
     async def run(self, frame: Frame, operation_id: str, decision: Run | Interrupt) -> OperationUpdate:

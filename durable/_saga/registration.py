@@ -213,7 +213,12 @@ class Registration:
         self._check_goes_on()
         frame, shown = self._registering(function, name, "compensate", "a compensation")
         entry = Entry(
-            forward_id=frame.reserve("undo"), name=shown, undo=function, retry=retry, timeout=_seconds(timeout)
+            forward_id=frame.reserve("undo"),
+            name=shown,
+            undo=function,
+            by_hand=True,
+            retry=retry,
+            timeout=_seconds(timeout),
         )
         self._register(frame, entry, *args)
 
@@ -252,6 +257,7 @@ class Registration:
                 undo=function,
                 args=args,
                 path=frame.path,
+                by_hand=True,
                 retry=retry,
                 timeout=_seconds(timeout),
             )

@@ -23,6 +23,7 @@ from .._kernel.errors import decode_error, encode_error
 from .._kernel.history import Identity
 from .._kernel.ids import compensation_id, rollback_id
 from .._kernel.ledger import Entry, Policy
+from .._kernel.report import CompensationResult, result_of
 from .._kernel.undo_records import (
     CompensationStatus,
     Plan,
@@ -54,7 +55,6 @@ from ..exceptions import (
 from .apart import apart
 from .compensation import CompensationVerb, perform_or_look_up
 from .operator import ask_operator
-from .report import CompensationResult, result_of
 
 ROLLBACK_NAME = "rollback"
 """The name of the step that records the plan."""

@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 
     from .._engine.branch import Branch
     from .._engine.current import EnclosingSaga
+    from .._kernel.report import CompensationResult
     from .._kernel.undo_records import Plan, RollbackReport
     from .interruption import Interruptions
-    from .report import CompensationResult
     from .rollback import Rollback
 
     class _HasFrame(Protocol):

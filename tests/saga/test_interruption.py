@@ -1,4 +1,4 @@
-"""The deadline of a saga, and requests to cancel it: undone from inside the workflow (DESIGN section 4, rule 10)."""
+"""The deadline of a saga, and requests to cancel it: undone from inside the workflow (DESIGN section 4, 10)."""
 
 from __future__ import annotations
 

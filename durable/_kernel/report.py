@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
-from .._kernel.errors import decode_error
-from .._kernel.undo_records import CompensationStatus, RollbackReport
+from .._wire import ErrorObject
 from ..exceptions import CompensationError
+from .errors import decode_error, encode_error
+from .undo_records import CompensationStatus, RollbackReport
 
 
 class CompensationItem(msgspec.Struct, frozen=True):
@@ -74,3 +76,44 @@ def result_of(report: RollbackReport) -> CompensationResult:
         for item in report.items
     )
     return CompensationResult(items, report.all_succeeded)
+
+
+class _ItemRecord(msgspec.Struct, omit_defaults=True):
+    """One item of a report as an attribute of a `CompensationError`; its error by number if the group has it."""
+
+    name: str
+    status: CompensationStatus
+    error: int | ErrorObject | None = None
+
+
+def attribute_of(error: CompensationError) -> Any:
+    """The report of an error, as what is recorded of its attributes."""
+    result: CompensationResult = error.result
+    numbers = {id(member): number for number, member in enumerate(error.exceptions)}
+    items: list[_ItemRecord] = []
+    for item in result.items:
+        recorded: int | ErrorObject | None = None
+        if item.error is not None:
+            number = numbers.get(id(item.error))
+            recorded = encode_error(item.error) if number is None else number
+        items.append(_ItemRecord(item.name, item.status, recorded))
+    return msgspec.to_builtins(items)
+
+
+def restore_result(error: CompensationError) -> None:
+    """Make the report again of what was recorded of it.
+
+    Raises:
+        msgspec.ValidationError: It is none.
+    """
+    records = msgspec.convert(error.result, list[_ItemRecord])
+    items = [CompensationItem(record.name, record.status, _error_of(record, error)) for record in records]
+    all_succeeded = all(item.status == "succeeded" for item in items)
+    error.result = CompensationResult(tuple(items), all_succeeded)
+
+
+def _error_of(record: _ItemRecord, group: CompensationError) -> Exception | None:
+    error = record.error
+    if isinstance(error, int):
+        return group.exceptions[error]
+    return None if error is None else decode_error(error)
