@@ -82,15 +82,10 @@ else:
         "SagaScope": "._saga.scope",
         "current_saga": "._saga.scope",
         "saga": "._saga.scope",
-<<<<<<< HEAD
         "DurableStep": ".steps",
         "step": ".steps",
-        "CompensationItem": "._saga.report",
-        "CompensationResult": "._saga.report",
-=======
         "CompensationItem": "._kernel.report",
         "CompensationResult": "._kernel.report",
->>>>>>> 3b3b9e5 (wip)
         "BatchItem": "._kernel.completion",
         "BatchProgress": "._kernel.completion",
         "BatchResult": "._kernel.completion",
