@@ -38,11 +38,11 @@ class Block:
         frame = self._frame
         around = frame.branch
         self._scope.__enter__()
-        self._branch = Branch(frame.invocation.parking, around, self._scope)
+        self._branch = Branch(frame.invocation.parking, around, self._scope, is_live=around.is_live, is_block=True)
         frame.open_block(self._branch)
         if around.covers:
             frame.cover()
-            if not was_left and not frame.has_ground_after_block:
+            if not (was_left or around.owed or around.until is not None or frame.has_ground_after_block):
                 around.arrive()
 
     def leave(
@@ -57,7 +57,12 @@ class Block:
         self._scope.__exit__(kind, error, traceback)
         return self._scope.cancelled_caught
 
-    def stop(self) -> None:
-        """Let it do nothing new."""
+    @property
+    def passed(self) -> int:
+        """How often it has got past something that ended without it (see `Branch`)."""
+        return 0 if self._branch is None else self._branch.passed
+
+    def stop(self, owed: int = 0, until: int | None = None) -> None:
+        """Let it do nothing new (see `Branch.stop`)."""
         if self._branch is not None:
-            self._branch.stop()
+            self._branch.stop(owed, until)

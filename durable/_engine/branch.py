@@ -8,7 +8,8 @@ registered on the way, and nothing new is done.
 So each branch knows whether it *covers*: whether there may be recorded ground ahead of it. A branch that is stopped
 is cancelled as soon as neither it nor any branch inside it covers; a branch that was live all along, at once.
 
-  covering   the next position of its innermost frame, or of one around that, is recorded
+  covering   the next position of its innermost frame, or of one around that, is recorded; or it is known that it
+             got past things that it has not got past yet (no record of its own tells that it saw a timer's end)
   arrived    it stands before something new, or waits for branches of its own (which cover for themselves)
 """
 
@@ -30,6 +31,12 @@ class Branch:
         parent: The branch around it; `None` for the function itself.
         waiter: What its task is parked on; `None` while it runs.
         awaited: The branch whose end its task waits for, if it does.
+        is_block: Whether it is part of what a task does, inside the branch that the task is in.
+        passed: How often its code has got past something that ended without it: a timer, or another branch.
+        owed: How often it has to, on replay, before it is where it was stopped.
+        until: When it was stopped (epoch milliseconds), if that is all that is known, as it has not come again to
+            where it was before the execution was suspended. It gets past what ended before, and nothing else.
+        is_live: Whether its code has come, in this invocation, to something that has not happened yet.
         is_stopped: Whether this very branch was stopped; see `stopped` for those around it.
     """
 
@@ -38,22 +45,43 @@ class Branch:
         "_covering",
         "_covers",
         "_inside",
+        "_is_awaited",
         "_parking",
         "_scope",
         "awaited",
+        "is_block",
+        "is_live",
         "is_stopped",
+        "owed",
         "parent",
+        "passed",
+        "until",
         "waiter",
     )
 
-    def __init__(self, parking: Parking, parent: Branch | None, scope: anyio.CancelScope | None) -> None:
+    def __init__(
+        self,
+        parking: Parking,
+        parent: Branch | None,
+        scope: anyio.CancelScope | None,
+        *,
+        is_live: bool,
+        is_block: bool = False,
+    ) -> None:
         self.parent = parent
         self.waiter: Waiter | None = None
         self.awaited: Branch | None = None
+        self.is_live = is_live
+        self.is_block = is_block
+        self.passed = 0
+        self.owed = 0
+        self.until: int | None = None
         self.is_stopped = False
         self._parking = parking
         # What cancels it; `None` for the function itself, which only ends.
         self._scope = scope
+        # Whether somebody waits for it to come no further, as nobody knows where it was stopped.
+        self._is_awaited = False
         # Whether its own task covers, and how many tasks do, its own and those of branches inside.
         self._covers = False
         self._covering = 0
@@ -145,12 +173,33 @@ class Branch:
             branch = branch.parent
         return branch
 
-    def stop(self) -> None:
-        """Let it do nothing new: cancel it, once it has gone over what is recorded."""
-        if not self.is_stopped:
-            self.is_stopped = True
-            if not self._covering:
-                self._cancel()
+    def stop(self, owed: int = 0, until: int | None = None) -> None:
+        """Let it do nothing new: cancel it, once it has gone over what is recorded.
+
+        Args:
+            owed: How often it got past something that ended without it, if that is known.
+            until: If that is not known: when it is stopped (epoch milliseconds).
+        """
+        if self.is_stopped:
+            return
+        if owed or (until is not None and not self.is_live):
+            self.owed, self.until = owed, until
+            if not self._covers:
+                self.cover()
+                if not owed:
+                    self.arrive_soon()
+        self.is_stopped = True
+        if not self._covering:
+            self._cancel()
+
+    def arrive_soon(self) -> None:
+        """It has gone over what is recorded, but who knows where it was stopped: when nothing moves, it was there.
+
+        Whatever it waits for among what has ended already needs a few turns; a plain `await` of its own has no end.
+        """
+        if not self._is_awaited:
+            self._is_awaited = True
+            self._parking.call_when_still(self.arrive)
 
     async def halt(self) -> None:
         """Before something new: leave by cancellation if this branch, or one around it, was stopped.

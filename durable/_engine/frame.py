@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from .._kernel.errors import PACKAGE
@@ -227,12 +227,26 @@ class Frame:
     @property
     def has_ground_after_block(self) -> bool:
         """The same for the branch around the block that is open: whether its code has left the block before."""
-        prefix, position, reserved, blocks, _, _ = self._around[-1]
+        return self._has_ground_around(len(self._around) - 1)
+
+    @property
+    def leads_on(self) -> bool:
+        """The same for all the branches that its task is in, up to the one that was stopped."""
+        for frame, level, branch in self._levels():
+            is_innermost = level == len(frame._around)
+            if frame.has_recorded_ground if is_innermost else frame._has_ground_around(level):
+                return True
+            if branch.is_stopped:
+                break
+        return False
+
+    def _has_ground_around(self, level: int) -> bool:
+        prefix, position, reserved, blocks, _, _ = self._around[level]
         if operation_id(prefix, position + 1) in self.invocation.history:
             return True
         if self._without_position(prefix, reserved, blocks) is not None:
             return True
-        return len(self._around) == 1 and self._goes_on_after()
+        return not level and self._goes_on_after()
 
     def _goes_on_after(self) -> bool:
         """Whether the code of its branch has come to its end, or to something recorded after that."""
@@ -244,13 +258,63 @@ class Frame:
 
     def cover(self) -> None:
         """Its task goes on: let the branch know whether there is recorded ground ahead."""
-        if self.has_recorded_ground:
+        if self.branch.owed or self.has_recorded_ground:
             self.branch.cover()
 
     def settle(self) -> None:
         """An operation is done: let the branch know when there is no more recorded ground ahead."""
-        if self.branch.covers and not self.has_recorded_ground:
-            self.branch.arrive()
+        branch = self.branch
+        if branch.covers and not branch.owed and not self.has_recorded_ground:
+            if branch.until is None:
+                branch.arrive()
+            stopped = branch.stopped
+            if stopped is not None and stopped.until is not None:
+                stopped.arrive_soon()
+
+    def arrive(self) -> None:
+        """Its code is about to do something new: there is no more recorded ground ahead, whatever was thought."""
+        stopped = self.branch.stopped
+        has_arrived = False
+        for _, _, branch in self._levels():
+            branch.is_live = True
+            if not has_arrived:
+                branch.owed = 0
+                branch.arrive()
+                has_arrived = stopped is None or branch is stopped
+
+    def go_live(self) -> None:
+        """Its code has come to something that has not happened yet."""
+        for _, _, branch in self._levels():
+            branch.is_live = True
+
+    def passed(self) -> None:
+        """Its code got past something that ended without it: a timer, or another branch.
+
+        No record tells that it did. It is counted for each block that the code is in, so that one which is stopped
+        can come on replay exactly as far.
+        """
+        for frame, level, branch in self._levels():
+            branch.passed += 1
+            if branch.owed:
+                branch.owed -= 1
+                if level == len(frame._around):
+                    frame.settle()
+                elif branch.covers and not branch.owed and not frame._has_ground_around(level):
+                    branch.arrive()
+
+    def _levels(self) -> Iterator[tuple[Frame, int, Branch]]:
+        """The branches that its task is in, innermost first: blocks, and what they are in."""
+        frame: Frame | None = self
+        last: Branch | None = None
+        while frame is not None:
+            for level in range(len(frame._around), -1, -1):
+                branch = frame.branch if level == len(frame._around) else frame._around[level][-1]
+                if branch is not last:
+                    yield frame, level, branch
+                    if not branch.is_block:
+                        return
+                last = branch
+            frame = frame.parent
 
     @property
     def is_replaying(self) -> bool:

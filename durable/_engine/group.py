@@ -48,6 +48,7 @@ class BranchGroup:
         self._around = frame.branch
         self._running: set[Branch] = set()
         self.is_stopped = False
+        self._until: int | None = None
         # Whether the owner has nothing left to do but to wait.
         self._owner_rests = False
         # Those who wait for the end of one branch, until it has come.
@@ -61,6 +62,7 @@ class BranchGroup:
         covers: bool,
         name: str,
         ends: bool = False,
+        spared: bool = False,
         context: Context | None = None,
     ) -> Branch:
         """Start a branch.
@@ -71,15 +73,16 @@ class BranchGroup:
             covers: Whether anything of it is recorded.
             name: For people who look at tasks.
             ends: Whether it is recorded that its code has come to its end.
+            spared: Whether it is not stopped although the group is.
             context: Its context variables; by default the owner's.
         """
         scope = anyio.CancelScope()
-        branch = Branch(self._parking, self._around, scope)
+        branch = Branch(self._parking, self._around, scope, is_live=not covers)
         self._running.add(branch)
         if covers:
             branch.cover()
-        if self.is_stopped:
-            branch.stop()
+        if self.is_stopped and not spared:
+            branch.stop(until=self._until)
         # Counted here and not when its task gets its turn: in between nobody else may find that none is active.
         self._parking.resume()
         # Not in those of whoever starts it: that may be a branch that has just ended.
@@ -87,11 +90,16 @@ class BranchGroup:
         (context or self._context).run(partial(self._tasks.start_soon, run, name=name))
         return branch
 
-    def stop(self) -> None:
-        """Start nothing more, and let none of the branches do anything new."""
+    def stop(self, until: int | None = None) -> None:
+        """Start nothing more, and let none of the branches do anything new.
+
+        Args:
+            until: When they are stopped (epoch milliseconds), unless it is recorded what they did until then.
+        """
         self.is_stopped = True
+        self._until = until
         for branch in tuple(self._running):
-            branch.stop()
+            branch.stop(until=until)
 
     def is_running(self, branch: Branch) -> bool:
         """Whether a branch has not ended."""
@@ -128,7 +136,7 @@ class BranchGroup:
     ) -> None:
         """Wait for every branch."""
         if isinstance(error, Exception):
-            self.stop()
+            self.stop(self._frame.invocation.clock.now())
             # Raised again by whoever called: the task group is not to cancel, nor to wrap it.
             kind = error = traceback = None
         elif error is not None:

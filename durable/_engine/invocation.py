@@ -117,7 +117,8 @@ class Invocation:
         # What the user's cancellation does not end, but the invocation's end does: rollbacks, serdes.
         self._user_shields: set[anyio.CancelScope] = set()
         self.parking = Parking(clock, suspend=self._suspend, ask=self.journal.poll, give_way=lowlevel.checkpoint)
-        self.branch = Branch(self.parking, None, None)
+        # A first invocation has no operation but the execution's own.
+        self.branch = Branch(self.parking, None, None, is_live=len(history) <= 1)
         self.budget = Budget(client.max_operations, len(history))
         self._since_yield = 0
 
@@ -138,6 +139,7 @@ class Invocation:
         if self.ending is not None:
             await self.leave(str(what))
         self._since_yield += 1
+        self.parking.turns += 1
         if self._since_yield < _OPERATIONS_PER_YIELD:
             await self._lowlevel.checkpoint_if_cancelled()
         else:

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 ASK_AGAIN: Final = (200, 400, 800, 1_600, 3_000)
 """Milliseconds until the service is asked again about what should have fallen due; the last one repeats."""
 
+STILL: Final = 10
+"""After so many turns of the event loop without an operation, code that replays is taken to stand still."""
+
 LOOK_AGAIN: Final = (1.0, 2.0, 4.0, 8.0, 10.0)
 """Seconds between looks at what depends on the outside world; the last one repeats."""
 
@@ -98,6 +101,9 @@ class Parking:
         self._waiters: set[Waiter] = set()
         # Those of them who go on when nobody else is active.
         self._stragglers: set[Waiter] = set()
+        # How often an operation was begun; and what to do when none has been for a while.
+        self.turns = 0
+        self._when_still: list[Callable[[], None]] = []
         # How often nobody was active any more, and whether it is being looked into, or has been found to be so.
         self._stops = 0
         self._is_stopping = False
@@ -147,6 +153,22 @@ class Parking:
         for watch in unasked:
             if watch in self._watches.get(watch.operation_id, ()):
                 self._ask_about(watch)
+
+    def call_when_still(self, function: Callable[[], None]) -> None:
+        """Call it when no operation has begun for some turns of the event loop."""
+        self._when_still.append(function)
+        if len(self._when_still) == 1 and self._tasks is not None:
+            self._tasks.start_soon(self._await_stillness, name="durable: waits for stillness")
+
+    async def _await_stillness(self) -> None:
+        turns = -1
+        while turns != self.turns:
+            turns = self.turns
+            for _ in range(STILL):
+                await self.give_way()
+        functions, self._when_still = self._when_still, []
+        for function in functions:
+            function()
 
     async def wait_for_others(self, frame: Frame) -> None:
         """Return when nobody else is active; there is no suspension before that."""

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from .._kernel.decide import Decision, Interrupt, Park, Raise, Replay, Return, Run, Start
 from .._kernel.history import Identity, describe
-from .._wire import ErrorObject, Operation, OperationAction, OperationType, OperationUpdate
+from .._wire import ErrorObject, Operation, OperationAction, OperationType, OperationUpdate, SubType
+from .._wire.limits import MAX_NAME_LENGTH
 from .._wire.updates import ContextOptions, StepOptions, WaitOptions
-from ..exceptions import NonDeterminismError
+from ..exceptions import NonDeterminismError, OperationBudgetError
 from .current import batch_var, saga_var
 from .frame import Frame, user_location
 
@@ -123,8 +124,8 @@ async def perform(frame: Frame, verb: Verb[T], operation_id: str | None = None) 
     while True:
         decision = verb.decide(recorded)
         if isinstance(decision, (Return, Raise)):
-            if frame.branch.stopped is not None:
-                await _check_seen(frame, verb)
+            if verb.ended_by_others:
+                await pass_by(frame, recorded)
             frame.settle()
             if isinstance(decision, Raise):
                 raise verb.error(decision.error)
@@ -138,20 +139,33 @@ async def perform(frame: Frame, verb: Verb[T], operation_id: str | None = None) 
         recorded = invocation.history.get(operation_id)
 
 
-async def _check_seen(frame: Frame, verb: Verb[T]) -> None:
-    """In a branch that was stopped: what has ended by itself may have done so later, unseen by the branch.
+async def pass_by(frame: Frame, ended: Operation | None) -> None:
+    """Get past something that has ended by itself; or, in a branch that was stopped before it saw that, do not.
 
-    Only what is recorded after it shows that it was seen. If nothing is, the branch stood here when it was stopped.
+    Only what is recorded after it, or a count of what it got past, shows that it was seen. If there is none, the
+    branch stood here when it was stopped. Where not even that is known, time decides.
+
+    Args:
+        frame: Whose code.
+        ended: What has ended, as it is recorded.
     """
-    if verb.ended_by_others:
-        await halt_unless_seen(frame)
+    stopped = frame.branch.stopped
+    if stopped is not None:
+        frame.settle()
+        if not (frame.branch.goes_on if stopped.until is None else _has_seen(frame, stopped.until, ended)):
+            frame.arrive()
+            await frame.branch.halt()
+    frame.passed()
 
 
-async def halt_unless_seen(frame: Frame) -> None:
-    """In a branch that was stopped: stand here, unless it is recorded that the code went on from here."""
-    frame.settle()
-    if not frame.branch.goes_on:
-        await frame.branch.halt()
+def _has_seen(frame: Frame, until: int, ended: Operation | None) -> bool:
+    """Whether code that was stopped at that time has got past something."""
+    if ended is not None:
+        timer = ended.wait_details
+        at = timer.scheduled_end_timestamp if timer is not None else ended.end_timestamp
+        if at is not None and at <= until:
+            return True
+    return frame.leads_on
 
 
 async def _take(frame: Frame) -> str:
@@ -231,9 +245,38 @@ def note_start(frame: Frame, verb: Verb[Any], operation_id: str, saga: Enclosing
     invocation = frame.invocation
     if invocation.ending or frame.finished or frame.branch.stopped or (saga is not None and saga.doomed()):
         return
-    update = verb.start_update(operation_id)
-    invocation.journal.note(update)
-    invocation.history.assume(update, invocation.clock.now())
+    try:
+        invocation.budget.take(saga)
+    except OperationBudgetError:
+        return
+    invocation.journal.assume(verb.start_update(operation_id))
+
+
+def note_fact(frame: Frame, operation_id: str, name: str, fact: str) -> None:
+    """Record, with what is recorded next, something that a replay has to know from the beginning.
+
+    Args:
+        frame: In whose context.
+        operation_id: What it is found by.
+        name: What it is called in history.
+        fact: What is to be known, as JSON.
+    """
+    invocation = frame.invocation
+    if invocation.ending is None and not frame.finished:
+        invocation.budget.take(None)
+        identity = Identity(OperationType.STEP, SubType.STEP, name[:MAX_NAME_LENGTH], frame.context_id)
+        for action, payload in ((OperationAction.START, None), (OperationAction.SUCCEED, fact)):
+            invocation.journal.note(
+                OperationUpdate(
+                    id=operation_id,
+                    type=identity.type,
+                    action=action,
+                    parent_id=identity.parent_id,
+                    name=identity.name,
+                    sub_type=identity.sub_type,
+                    payload=payload,
+                )
+            )
 
 
 async def _admit(frame: Frame, verb: Verb[T], recorded: Operation | None) -> None:
@@ -254,7 +297,7 @@ async def refuse(frame: Frame) -> None:
     branch inside of it was cancelled here, as another one failed: whatever stops it is about to do so again.
     """
     branch = frame.branch
-    branch.arrive()
+    frame.arrive()
     saga = saga_var.get()
     doomed = None if saga is None else saga.doomed()
     if doomed is not None and doomed.raises_in(branch):

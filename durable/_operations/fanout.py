@@ -20,7 +20,7 @@ from .._engine.conversion import AnyConverter, decode, encode
 from .._engine.current import frame_var, saga_var
 from .._engine.frame import Frame
 from .._engine.group import BranchGroup
-from .._engine.perform import note_start, perform, refuse
+from .._engine.perform import note_fact, note_start, perform, refuse
 from .._kernel.batch import is_large
 from .._kernel.completion import (
     CODE,
@@ -39,7 +39,7 @@ from .._kernel.completion import (
 from .._kernel.decide import Decision, Interrupt, Run, decide_context
 from .._kernel.errors import decode_error, encode_error, rebuild_live
 from .._kernel.history import Identity
-from .._kernel.ids import branch_id
+from .._kernel.ids import branch_id, outcome_id
 from .._kernel.names import check_name
 from .._kernel.values import PLAIN, Converter
 from .._wire import Operation, OperationAction, OperationStatus, OperationType, OperationUpdate
@@ -238,17 +238,20 @@ class _FanOut(Generic[T]):
     def __init__(self, verb: FanOutVerb[T], owner: Frame, record: BatchRecord | None) -> None:
         self._verb = verb
         self._owner = owner
-        self._record = record
         self._branches = verb._branches
         self._flat = verb._nesting == "flat"
         self._id_of_all = owner.context_id or ""
         # Whether nothing of it can be recorded: then nobody needs to look.
         self._is_new = record is None and self._id_of_all not in owner.invocation.history
+        # How it ended, or how it was decided before it could end, if that is recorded.
+        self._record = record or (None if self._is_new else self._recorded_decision())
         self._group = BranchGroup(owner)
         # Outcomes by index: a status with a result or an error. What is not there has not ended.
         self._outcomes: dict[int, BatchItem[T]] = {}
         self._succeeded = 0
         self._failed = 0
+        # Whether the end of a branch that has ended is not recorded: it is flat, or has to stay open.
+        self._has_open_ends = self._flat
         # Why it is complete; set once.
         self._reason: CompletionReason | None = None
         # What the user's own policy raised, or what gives names to items.
@@ -303,9 +306,10 @@ class _FanOut(Generic[T]):
     def _start(self, index: int) -> None:
         plan = self._branches[index]
         recorded = None if self._is_new else self._recorded(index)
+        ends = self._has_ended(index)
         if self._flat:
             check_name(plan.name, "a branch")
-            body = self._flat_branch(index, plan)
+            body = self._flat_branch(index, plan, ends=ends)
         else:
             body = self._nested_branch(index, plan, recorded)
         self._running += 1
@@ -332,7 +336,7 @@ class _FanOut(Generic[T]):
             at=index,
             covers=not self._is_new and (self._flat or self._record is not None or recorded is not None),
             name=f"durable branch {plan.name}",
-            ends=self._has_ended(index),
+            ends=ends,
         )
 
     def _nested_branch(
@@ -350,7 +354,7 @@ class _FanOut(Generic[T]):
             note_start(self._owner, verb, branch_id, saga_var.get())
         return lambda slot: perform(slot, verb, branch_id)
 
-    def _flat_branch(self, index: int, plan: BranchPlan[T]) -> Callable[[Frame], Awaitable[T]]:
+    def _flat_branch(self, index: int, plan: BranchPlan[T], *, ends: bool) -> Callable[[Frame], Awaitable[T]]:
         converter = self._branches.converter(index)
 
         async def body(slot: Frame) -> T:
@@ -365,19 +369,16 @@ class _FanOut(Generic[T]):
                 decoded: T = await decode(frame, converter, encoded, what)
             except Exception as error:  # noqa: BLE001 - raised as a replay will
                 _, rebuilt = rebuild_live(error)
-                await self._refuse_end(slot)
+                if not ends:
+                    await refuse(slot)  # one that was stopped has no outcome, whatever its code made of that
                 raise rebuilt from rebuilt.__cause__
             finally:
                 frame.end()
-            await self._refuse_end(slot)
+            if not ends:
+                await refuse(slot)
             return decoded
 
         return body
-
-    async def _refuse_end(self, slot: Frame) -> None:
-        """A flat branch that was stopped has no outcome, whatever its code made of that."""
-        if not slot.finished:
-            await refuse(slot)
 
     # --- Ending ----------------------------------------------------------------------------------------------
 
@@ -386,7 +387,11 @@ class _FanOut(Generic[T]):
         self._outcomes[index] = BatchItem(index=index, name=name, status=status, result=value, error=error)
         self._count(succeeded=error is None)
         if self._reason is None:
+            recorded = self._recorded(index)
+            self._has_open_ends = self._has_open_ends or recorded is None or not recorded.is_final
             self._decide()
+            if self._reason is not None and self._error is None and self._running > 1 and self._has_open_ends:
+                self._note_decision(self._reason)
 
     def _count(self, *, succeeded: bool) -> None:
         if succeeded:
@@ -411,8 +416,22 @@ class _FanOut(Generic[T]):
     def _complete(self, reason: CompletionReason) -> None:
         """Let nothing new begin, and what has begun come as far as it came before."""
         self._reason = reason
-        self._group.stop()
+        self._group.stop(None if self._record is not None else self._owner.invocation.clock.now())
         self._todo = iter(()) if self._is_new else filter(self._has_begun, self._todo)
+
+    def _note_decision(self, reason: CompletionReason) -> None:
+        """Record it at once, if the branches' records do not tell, and others may take their time to be stopped."""
+        decision = BatchRecord(
+            reason=reason,
+            successful=self._verb._completion.is_met(reason, self._progress()),
+            statuses="".join(CODE[self._outcome(index).status] for index in range(self._branches.count)),
+        )
+        name = f"{self._verb.identity.name} decided"
+        note_fact(self._owner, outcome_id(self._id_of_all), name, encode_batch(decision))
+
+    def _recorded_decision(self) -> BatchRecord | None:
+        recorded = self._owner.invocation.history.get(outcome_id(self._id_of_all))
+        return self._verb._decode(recorded.result) if recorded is not None and recorded.is_final else None
 
     def _has_begun(self, index: int) -> bool:
         """Whether something is recorded of a branch: then it is gone over, as it may have registered something."""
@@ -438,10 +457,13 @@ class _FanOut(Generic[T]):
             if self._record is not None
             else self._verb._completion.is_met(reason, self._progress())
         )
-        items = [self._outcomes.get(index) or self._missing(index) for index in range(self._branches.count)]
+        items = [self._outcome(index) for index in range(self._branches.count)]
         return BatchResult(items=items, completion_reason=reason, is_successful=successful)
 
-    def _missing(self, index: int) -> BatchItem[T]:
+    def _outcome(self, index: int) -> BatchItem[T]:
+        outcome = self._outcomes.get(index)
+        if outcome is not None:
+            return outcome
         status: ItemStatus = "cancelled" if index in self._started else "not started"
         return BatchItem(index=index, name=self._branches[index].name, status=status)
 

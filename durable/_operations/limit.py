@@ -8,7 +8,9 @@ STEP, before the code goes on. On replay that decides, and the block comes exact
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any, Final, Literal
+from typing import Any, Final
+
+import msgspec
 
 from .._engine.block import Block
 from .._engine.frame import Frame
@@ -28,14 +30,22 @@ from .._wire import (
     SubType,
 )
 from .._wire.limits import MAX_NAME_LENGTH
+from ..exceptions import MalformedPayloadError
 
-Outcome = Literal["true", "false", "null"]
-"""Whether the operation was first, as it is recorded."""
 
-_STOPPED: Final = "true"
-_IN_TIME: Final = "false"
-_FAILED_STOPPING: Final = "null"
-"""It was, and the block was stopped; but that made its code raise something else than the cancellation."""
+class BlockEnd(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """How a block ended, as it is recorded.
+
+    Attributes:
+        stopped: Whether the operation was first.
+        raised: Whether being stopped made the block's code raise something else than the cancellation.
+        passed: If it was stopped: how often its code had got past something that ended without it.
+    """
+
+    stopped: bool = False
+    raised: bool = False
+    passed: int = 0
+
 
 _SUFFIX: Final = " outcome"
 
@@ -73,12 +83,13 @@ class Limit:
         self._block.enter(was_left=outcome is not None)
         trigger = self.trigger
         if outcome is not None and outcome.is_final:
-            if outcome.result != _IN_TIME:
-                self._block.stop()
+            end = _decode_end(outcome.result, self._name)
+            if end.stopped:
+                self._block.stop(end.passed)
         elif trigger is not None:
-            self._changed(trigger)
             timer = trigger.wait_details
             until = timer.scheduled_end_timestamp if timer is not None else None
+            self._changed(trigger)
             self._watch = frame.invocation.parking.watch(self._trigger_id, until, self._changed)
 
     async def leave(
@@ -96,18 +107,16 @@ class Limit:
         if self._watch is not None:
             frame.invocation.parking.forget(self._watch)
         unasked = frame.unasked() if error is None else None
-        was_stopped = self._block.is_stopped
+        was_stopped, passed = self._block.is_stopped, self._block.passed
         stopped = self._block.leave(kind, error, traceback)
         if unasked is not None:
             await diverge(frame, unasked, f"the end of the block of {self._name}")
         if stopped or error is None or isinstance(error, Exception):
-            outcome: Outcome = _IN_TIME
-            if stopped:
-                outcome = _STOPPED
-            elif was_stopped and error is not None:
-                outcome = _FAILED_STOPPING
-            recorded = await perform(frame, _OutcomeVerb(frame, self._name, outcome), outcome_id(trigger_id))
-            if recorded != outcome:
+            end = BlockEnd()
+            if stopped or (was_stopped and error is not None):
+                end = BlockEnd(stopped=True, raised=not stopped, passed=passed)
+            recorded = await perform(frame, _OutcomeVerb(frame, self._name, end), outcome_id(trigger_id))
+            if (recorded.stopped, recorded.raised) != (end.stopped, end.raised):
                 found = f"{self._name} stopping its block" if stopped else f"the end of the block of {self._name}"
                 await diverge(frame, frame.invocation.history.get(outcome_id(trigger_id)), found)
         return stopped
@@ -119,18 +128,18 @@ class Limit:
 
     def _changed(self, trigger: Operation) -> None:
         if trigger.status is OperationStatus.SUCCEEDED:
-            self._block.stop()
+            self._block.stop(until=_end_of(trigger))
 
 
-class _OutcomeVerb(Verb[Outcome]):
+class _OutcomeVerb(Verb[BlockEnd]):
     """Which was first."""
 
-    __slots__ = ("_outcome",)
+    __slots__ = ("_end",)
 
-    def __init__(self, frame: Frame, name: str, outcome: Outcome) -> None:
+    def __init__(self, frame: Frame, name: str, end: BlockEnd) -> None:
         name = name[: MAX_NAME_LENGTH - len(_SUFFIX)] + _SUFFIX
         self.identity = Identity(OperationType.STEP, SubType.STEP, name, frame.context_id)
-        self._outcome: Outcome = outcome
+        self._end = end
 
     def decide(self, recorded: Operation | None) -> Decision:
         """By the rules of a STEP that cannot fail."""
@@ -138,12 +147,24 @@ class _OutcomeVerb(Verb[Outcome]):
 
     async def run(self, frame: Frame, operation_id: str, decision: Run | Interrupt) -> OperationUpdate:  # noqa: ARG002
         """Say which."""
-        return self.update(operation_id, OperationAction.SUCCEED, payload=self._outcome)
+        return self.update(operation_id, OperationAction.SUCCEED, payload=msgspec.json.encode(self._end).decode())
 
-    def value(self, payload: str | None) -> Outcome:
+    def value(self, payload: str | None) -> BlockEnd:
         """How the block ended."""
-        return _STOPPED if payload == _STOPPED else _IN_TIME if payload == _IN_TIME else _FAILED_STOPPING
+        return _decode_end(payload, str(self.identity))
 
     def error(self, recorded: ErrorObject | None) -> Exception:
         """Not one of ours."""
         return decode_error(recorded)
+
+
+def _end_of(trigger: Operation) -> int | None:
+    timer = trigger.wait_details
+    return trigger.end_timestamp if timer is None else timer.scheduled_end_timestamp
+
+
+def _decode_end(payload: str | None, name: str) -> BlockEnd:
+    try:
+        return msgspec.json.decode(payload or "", type=BlockEnd)
+    except msgspec.DecodeError as error:
+        raise MalformedPayloadError("BlockEnd", f"recorded for {name}: {error}") from error

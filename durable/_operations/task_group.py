@@ -7,16 +7,19 @@ from contextvars import copy_context
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, TypeVarTuple
 
+import msgspec
+
 from .._engine.block import Block
 from .._engine.branch import Branch
 from .._engine.conversion import converter_of
 from .._engine.current import batch_var, frame_var, saga_var
 from .._engine.frame import Frame, user_location
 from .._engine.group import BranchGroup
-from .._engine.perform import diverge, halt_unless_seen, note_start, perform
+from .._engine.perform import diverge, note_fact, note_start, pass_by, perform
+from .._kernel.ids import outcome_id
 from .._kernel.signatures import signature_of
 from .._wire import OperationStatus
-from ..exceptions import FrameMisuseError
+from ..exceptions import FrameMisuseError, MalformedPayloadError
 from .child import ChildVerb
 
 if TYPE_CHECKING:
@@ -36,8 +39,9 @@ class TaskHandle(Generic[T]):
         name: What it is called in history.
     """
 
-    def __init__(self, name: str, group: BranchGroup) -> None:
+    def __init__(self, name: str, operation_id: str, group: BranchGroup) -> None:
         self.name = name
+        self._operation_id = operation_id
         self._group = group
         self._branch: Branch | None = None
         self._value: T = _UNSET
@@ -76,6 +80,9 @@ class TaskHandle(Generic[T]):
 
     async def _wait(self, frame: Frame) -> T:
         await frame.invocation.enter(frame, f"waiting for task {self.name!r}")
+        ended = frame.invocation.history.get(self._operation_id)
+        if ended is None or not ended.is_final:
+            frame.go_live()
         if self._branch is not None and self._group.is_running(self._branch):
             if self._branch.waits_for(frame.branch):
                 raise FrameMisuseError(
@@ -83,12 +90,30 @@ class TaskHandle(Generic[T]):
                     "there: neither would ever end"
                 )
             await self._group.wait_for(self._branch, frame)
-        if frame.branch.stopped is not None:
-            await halt_unless_seen(frame)
+        await pass_by(frame, frame.invocation.history.get(self._operation_id))
         return self.result()
 
     def __repr__(self) -> str:
         return f"<TaskHandle {self.name!r} {'done' if self.is_done else 'pending'}>"
+
+
+class GroupStop(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """How a task group was stopped, as it is recorded: so that on replay all in it come as far as they came.
+
+    Attributes:
+        by: The number of the task that failed, from 1; 0 if it was not because of one.
+        block: How often the block had got past something that ended without it; `None` if it had been left.
+    """
+
+    by: int = 0
+    block: int | None = None
+
+
+def _decode_stop(payload: str | None) -> GroupStop:
+    try:
+        return msgspec.json.decode(payload or "", type=GroupStop)
+    except msgspec.DecodeError as error:
+        raise MalformedPayloadError("GroupStop", f"recorded for a task group: {error}") from error
 
 
 class TaskGroup(Generic[ContextT]):
@@ -105,6 +130,14 @@ class TaskGroup(Generic[ContextT]):
         self._started = 0
         self._errors: dict[int, Exception] = {}
         self._entered = False
+        # The numbers of those that have not ended.
+        self._running: set[int] = set()
+        # How the group was stopped, if it was: in this invocation, or, if that is recorded, before.
+        self._stop: GroupStop | None = None
+        self._stop_id = ""
+        self._stop_is_recorded = False
+        # Whether others than the one that failed were running when it was.
+        self._stopped_others = False
         # The saga around the group: its tasks belong to that, not to one that is begun in the block and may end
         # before they do.
         self._saga: EnclosingSaga | None = None
@@ -156,34 +189,71 @@ class TaskGroup(Generic[ContextT]):
         frame.check(verb.identity)
         operation_id = frame.take()
         recorded = frame.invocation.history.get(operation_id)
-        if recorded is None and not self._group.is_stopped:
-            note_start(frame, verb, operation_id, self._saga)
         self._started += 1
         number = self._started
+        stop = self._stop
+        if recorded is None and stop is None:
+            note_start(frame, verb, operation_id, self._saga)
         name = verb.identity.name or ""
-        handle: TaskHandle[T] = TaskHandle(name, self._group)
+        handle: TaskHandle[T] = TaskHandle(name, operation_id, self._group)
 
         async def run(slot: Frame) -> None:
             try:
                 handle._value = await perform(slot, verb, operation_id)
             except Exception as error:  # noqa: BLE001 - raised where the group is left
                 handle._error = self._errors[number] = error
-                self.cancel()
+                self._stop_because_of(number)
+            finally:
+                self._running.discard(number)
 
         context = copy_context()
         context.run(saga_var.set, self._saga)
         context.run(batch_var.set, self._batches)
+        frame.settle()
+        self._running.add(number)
         handle._branch = self._group.start(
-            run, at=frame.position, covers=recorded is not None, name=f"durable task {name}", context=context
+            run,
+            at=frame.position,
+            covers=recorded is not None,
+            name=f"durable task {name}",
+            spared=stop is not None and stop.by == number,
+            context=context,
         )
         if recorded is not None and recorded.is_final and recorded.status is not OperationStatus.SUCCEEDED:
-            self.cancel()  # it is going to fail: what was cancelled because of that must not go further than it did
+            # It is going to fail: what was cancelled because of that must not go further than it did.
+            self._stop_because_of(number, recorded.end_timestamp)
         return handle
 
     def cancel(self) -> None:
-        """Cancel all tasks, and the block. Records nothing."""
-        self._group.stop()
-        self._block.stop()
+        """Cancel all tasks, and the block. Records that, with what is recorded next."""
+        self._stop_because_of(0)
+
+    def _stop_because_of(self, number: int, until: int | None = None) -> None:
+        """Stop everything that runs.
+
+        Args:
+            number: The task that failed; 0 if it is not because of one.
+            until: When (epoch milliseconds); by default now.
+        """
+        if self._stop is not None:
+            return
+        self._stop = GroupStop(by=number)
+        self._stopped_others = any(other != number for other in self._running)
+        if not self._block.is_open:
+            self._note_stop()
+        until = self._frame.invocation.clock.now() if until is None else until
+        self._group.stop(until)
+        self._block.stop(until=until)
+
+    def _note_stop(self, block: int | None = None) -> None:
+        """Let a replay know, from the beginning, that the group was stopped, and how far its block came then.
+
+        Args:
+            block: How often it got past something that ended without it; `None` if it was left before.
+        """
+        if self._stop is not None and (self._stopped_others or block is not None):
+            fact = msgspec.json.encode(msgspec.structs.replace(self._stop, block=block)).decode()
+            note_fact(self._frame, self._stop_id, "task group stopped", fact)
 
     async def __aenter__(self) -> Self:
         """Begin. Records nothing."""
@@ -195,6 +265,14 @@ class TaskGroup(Generic[ContextT]):
         self._batches = batch_var.get()
         await self._group.__aenter__()
         self._block.enter()
+        self._stop_id = outcome_id(self._frame.prefix or "")
+        recorded = self._frame.invocation.history.get(self._stop_id)
+        if recorded is not None and recorded.is_final:
+            self._stop = _decode_stop(recorded.result)
+            self._stop_is_recorded = True
+            self._group.stop()
+            if self._stop.block is not None:
+                self._block.stop(self._stop.block)
         return self
 
     async def __aexit__(
@@ -206,10 +284,13 @@ class TaskGroup(Generic[ContextT]):
             ExceptionGroup: What tasks, or the block, raised.
         """
         unasked = self._frame.unasked() if error is None else None
-        caught = self._block.leave(kind, error, traceback)
         own = error if isinstance(error, Exception) else None
+        was_stopped, passed = self._block.is_stopped, self._block.passed
+        caught = self._block.leave(kind, error, traceback)
+        if was_stopped and not self._stop_is_recorded:
+            self._note_stop(passed if caught or own is not None else None)
         if own is not None:
-            self._group.stop()
+            self._stop_because_of(0)
         if error is None or caught or own is not None:
             await self._group.__aexit__(None, None, None)
         else:
