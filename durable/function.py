@@ -9,7 +9,9 @@ import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+
+import msgspec
 
 from ._engine.conversion import AnyConverter, SerdeConverter, converter_of, decode, encode
 from ._engine.current import frame_var
@@ -24,6 +26,7 @@ from .exceptions import NotDurableError, SerializationError
 
 if TYPE_CHECKING:
     from logging import Logger
+    from typing import Protocol
 
     from ._engine.invocation import Invocation
     from .abc import Clock, Serde, ServiceClient
@@ -41,6 +44,27 @@ Backend = Literal["asyncio", "trio"]
 OnError = Callable[[Exception], Exception | None]
 """Told what an execution is about to fail with; returns what it is to fail with instead, or `None`."""
 
+# Protocols are slow to define, and these are for checkers only.
+if TYPE_CHECKING:
+
+    class _Handles(Protocol[InputT_contra, ResultT_co]):
+        """What has a `handle`: that the types of input and result come from there takes a protocol."""
+
+        def handle(self, event: InputT_contra, ctx: DurableContext, /) -> Awaitable[ResultT_co]: ...
+
+    class _Decorator(Protocol):
+        """`durable_execution` with options, waiting for the function."""
+
+        @overload
+        def __call__(
+            self, function: Callable[[InputT, DurableContext], Awaitable[ResultT]], /
+        ) -> DurableFunction[InputT, ResultT]: ...
+        @overload
+        def __call__(self, handler: type[_Handles[InputT, ResultT]], /) -> DurableFunction[InputT, ResultT]: ...
+        @overload
+        def __call__(self, handler: _Handles[InputT, ResultT], /) -> DurableFunction[InputT, ResultT]: ...
+
+
 _PARAMETERS = 2
 
 
@@ -57,13 +81,7 @@ class DurableHandler(ABC):
         """What the durable function does."""
 
 
-class _Handles(Protocol[InputT_contra, ResultT_co]):
-    """What has a `handle`: that the types of input and result come from there takes a protocol."""
-
-    def handle(self, event: InputT_contra, ctx: DurableContext, /) -> Awaitable[ResultT_co]: ...
-
-
-class Options(NamedTuple):
+class Options(msgspec.Struct, frozen=True, kw_only=True):
     """How a durable function behaves (see `durable_execution`)."""
 
     name: str | None = None
@@ -277,19 +295,6 @@ class DurableFunction(Generic[InputT, ResultT]):
         return f"<DurableFunction {describe_callable(self.function)}>"
 
 
-class _Decorator(Protocol):
-    """`durable_execution` with options, waiting for the function."""
-
-    @overload
-    def __call__(
-        self, function: Callable[[InputT, DurableContext], Awaitable[ResultT]], /
-    ) -> DurableFunction[InputT, ResultT]: ...
-    @overload
-    def __call__(self, handler: type[_Handles[InputT, ResultT]], /) -> DurableFunction[InputT, ResultT]: ...
-    @overload
-    def __call__(self, handler: _Handles[InputT, ResultT], /) -> DurableFunction[InputT, ResultT]: ...
-
-
 @overload
 def durable_execution(
     function: Callable[[InputT, DurableContext], Awaitable[ResultT]], /
@@ -336,7 +341,7 @@ def durable_execution(
     Raises:
         NotDurableError: Not a coroutine function, or not one of two parameters.
     """
-    options = Options(name, backend, serde, logger, on_error)
+    options = Options(name=name, backend=backend, serde=serde, logger=logger, on_error=on_error)
     if function is None:
         return functools.partial(_make_durable, options=options)
     return _make_durable(function, options)

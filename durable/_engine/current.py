@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from .._kernel.ids import idempotency_key
 from .frame import Frame
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
             ...
 
 
-class InvocationInfo(NamedTuple):
+class InvocationInfo(msgspec.Struct, frozen=True):
     """What the platform says of an invocation.
 
     Attributes:
