@@ -16,12 +16,15 @@ from durable import (
     DurableContext,
     FrameMisuseError,
     InvalidNameError,
+    Retry,
     SagaScope,
     SerializationError,
+    StepOutcome,
     current_context,
     current_saga,
     durable_execution,
     saga,
+    step,
 )
 from tests.harness import Harness
 from tests.saga.world import LOG, Full, book, cancel, refuse, run, sweep
@@ -241,6 +244,48 @@ async def test_helpers_reach_the_saga_through_the_context_variable():
         current_saga()
 
 
+async def take_back(outcome: StepOutcome[str]) -> None:
+    LOG.append(f"cancel {outcome.status} {outcome.error!r}")
+
+
+@step(compensate=cancel)
+async def declared(what: str) -> str:
+    return await book(what)
+
+
+@step(compensate=take_back, compensate_on="start", retry=Retry(attempts=2))
+async def declared_in_doubt(what: str) -> str:
+    return await refuse(what)
+
+
+async def calls_declared_steps(what: str) -> None:
+    await declared(what)
+    await declared_in_doubt(what)
+
+
+async def test_declared_steps_register_with_the_saga_that_encloses_their_call():
+    """However deep that is, in a child or a branch; outside of any saga they are steps, and no more."""
+
+    async def subflow(ctx: DurableContext) -> None:
+        await declared("in a child")
+
+    async def item(ctx: DurableContext, number: int) -> None:
+        await declared(f"item {number}")
+
+    @durable_execution
+    async def work(event: None, ctx: DurableContext) -> None:
+        await declared("outside")
+        async with saga(ctx):
+            await ctx.child(subflow)
+            await ctx.map(item, range(2))
+            await calls_declared_steps("in a helper")
+
+    ran = await sweep(work)
+    assert isinstance(ran.error(), Full)
+    expected = ["failed Full('in a helper')", "in a helper", "item 1", "item 0", "in a child"]
+    assert [e for e in ran.happened if e.startswith("cancel")] == [f"cancel {what}" for what in expected]
+
+
 async def test_the_innermost_saga_registers_and_an_outer_one_if_it_is_named():
     """Each undoes its own."""
 
@@ -335,7 +380,7 @@ async def test_a_task_that_is_not_inside_cannot_register():
 async def test_a_step_that_is_refused_registers_nothing():
     """From inside a step nothing durable can be done."""
 
-    async def step(s: SagaScope) -> None:
+    async def a_step(s: SagaScope) -> None:
         await s.step(book, "inside", compensate=cancel)
 
     async def by_hand(s: SagaScope) -> None:
@@ -344,7 +389,7 @@ async def test_a_step_that_is_refused_registers_nothing():
     @durable_execution
     async def work(event: None, ctx: DurableContext) -> None:
         async with saga(ctx) as s:
-            for body in (step, by_hand):
+            for body in (a_step, by_hand):
                 with pytest.raises(FrameMisuseError, match="while step"):
                     await ctx.step(body, s)
             raise Full("x")
