@@ -264,12 +264,11 @@ async def test_a_session_and_a_configuration_of_ones_own():
     from durable.aws.session import PoolSession
 
     session: Any = AioSession()
-    session.set_default_client_config(AioConfig(http_session_cls=PoolSession, max_pool_connections=3))
+    session.set_default_client_config(AioConfig(http_session_cls=PoolSession, connect_timeout=2, read_timeout=9))
     async with open_client(session=session, config=AioConfig(read_timeout=7)) as client:
         config = client.lambda_client.meta.config
-    assert config.max_pool_connections == 3
     assert config.read_timeout == 7
-    assert config.connect_timeout == 3
+    assert config.connect_timeout == 2
     assert config.retries["mode"] == "standard"
 
 
