@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from .._engine.current import StepInfo, frame_var
 from .._engine.frame import Frame
-from .._engine.perform import Verb, perform
+from .._engine.perform import Verb, perform, refuse
 from .._kernel.decide import Decision, Interrupt, Raise, Return, Run, decide_context
 from .._kernel.history import Identity
 from .._kernel.ids import attempt_prefix
@@ -40,6 +40,7 @@ async def perform_or_look_up(frame: Frame, verb: Verb[T], operation_id: str) -> 
             return verb.value(decision.payload)
         if isinstance(decision, Raise):
             raise verb.error(decision.error)
+    await refuse(frame)  # also what has begun: it may be nothing but a function of the user's, which runs again
     return await perform(frame, verb, operation_id)
 
 
