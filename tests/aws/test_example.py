@@ -58,10 +58,8 @@ def test_the_template_is_what_cloudformation_takes(tmp_path: Path):
     done = lint(EXAMPLE / "template.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
     wrong = tmp_path / "template.yaml"
-    wrong.write_text(
-        (EXAMPLE / "template.yaml").read_text().replace("ExecutionTimeout: 86400", "ExecutionTimeout: 0")
-    )
-    assert "ExecutionTimeout" in lint(wrong).stdout
+    wrong.write_text((EXAMPLE / "template.yaml").read_text().replace("ExecutionTimeout:", "ExecutionTimeuot:"))
+    assert "'ExecutionTimeuot' was unexpected" in lint(wrong).stdout
 
 
 def test_the_template_and_the_function_go_together():
