@@ -1,70 +1,117 @@
-"""The part of botocore's data that two operations need, cut out once and shipped as files.
+"""What botocore has to know of the service: two operations, and where AWS's partitions are.
 
-botocore loads 1.3 MB of endpoints and all of Lambda's operations before the first call. What is here is the same
-data without what is never asked for. `python -m durable.aws.model` cuts it anew from the installed botocore.
+botocore would load 1.3 MB of endpoints and all of Lambda's operations before the first call. Bodies are encoded and
+decoded by our own shapes (`_wire`), so that all it needs here is how the parts of a call go into a request.
 """
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any, Final
 
-OPERATIONS: Final = ("CheckpointDurableExecution", "GetDurableExecutionState")
-SERVICES: Final = ("lambda", "sts")
-"""Services whose endpoints are kept: `sts` for credentials that are got by assuming a role."""
+API_VERSION: Final = "2015-03-31"
+"""Of Lambda's API as a whole."""
 
-DATA: Final = Path(__file__).parent / "data"
-SERVICE_FILE: Final = DATA / "service-2.json"
-ENDPOINTS_FILE: Final = DATA / "endpoints.json"
+_PATH: Final = "/2025-12-01/durable-executions/{DurableExecutionArn}"
+"""Of what concerns one durable execution (PROTOCOL section 1)."""
 
-
-def cut_service(model: dict[str, Any]) -> dict[str, Any]:
-    """A service model with two operations and their shapes, without documentation."""
-    operations = {name: model["operations"][name] for name in OPERATIONS}
-    shapes: dict[str, Any] = {}
-    for operation in operations.values():
-        for part in (operation["input"], operation["output"], *operation["errors"]):
-            _collect(part["shape"], model["shapes"], shapes)
-    kept = {"version": model["version"], "metadata": model["metadata"], "operations": operations, "shapes": shapes}
-    cut: dict[str, Any] = json.loads(json.dumps(kept), object_hook=_without_documentation)
-    return cut
+_TOKEN: Final = {"shape": "Token"}
+_ARN: Final = {"shape": "Token", "location": "uri", "locationName": "DurableExecutionArn"}
 
 
-def cut_endpoints(endpoints: dict[str, Any]) -> dict[str, Any]:
-    """The endpoints of a few services, in all partitions."""
-    partitions = [
-        {
-            **partition,
-            "services": {name: partition["services"][name] for name in SERVICES if name in partition["services"]},
-        }
-        for partition in endpoints["partitions"]
-    ]
-    return {"partitions": partitions, "version": endpoints["version"]}
+def _in_query(name: str, shape: str = "String") -> dict[str, str]:
+    return {"shape": shape, "location": "querystring", "locationName": name}
 
 
-def _collect(name: str, shapes: dict[str, Any], found: dict[str, Any]) -> None:
-    if name in found:
-        return
-    found[name] = shape = shapes[name]
-    for member in (*shape.get("members", {}).values(), *filter(None, [shape.get("member")])):
-        _collect(member["shape"], shapes, found)
+def _operation(name: str, method: str, path: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "http": {"method": method, "requestUri": f"{_PATH}/{path}", "responseCode": 200},
+        "input": {"shape": f"{name}Request"},
+        "output": {"shape": "Answer"},
+    }
 
 
-def _without_documentation(fields: dict[str, Any]) -> dict[str, Any]:
-    # A structure's own member may be called so: it is a dict, and the text of a documentation is not.
-    return {key: value for key, value in fields.items() if key != "documentation" or isinstance(value, dict)}
+SERVICE: Final[dict[str, Any]] = {
+    "version": "2.0",
+    "metadata": {
+        "apiVersion": API_VERSION,
+        "endpointPrefix": "lambda",
+        "protocol": "rest-json",
+        "protocols": ["rest-json"],
+        "serviceFullName": "AWS Lambda",
+        "serviceId": "Lambda",
+        "signatureVersion": "v4",
+        "signingName": "lambda",
+        "uid": f"lambda-{API_VERSION}",
+    },
+    "operations": {
+        "CheckpointDurableExecution": _operation("CheckpointDurableExecution", "POST", "checkpoint"),
+        "GetDurableExecutionState": _operation("GetDurableExecutionState", "GET", "state"),
+    },
+    "shapes": {
+        "String": {"type": "string"},
+        "Token": {"type": "string", "min": 1},
+        "Integer": {"type": "integer"},
+        # The body is encoded by us, and replaced before the call is signed.
+        "CheckpointDurableExecutionRequest": {
+            "type": "structure",
+            "required": ["DurableExecutionArn"],
+            "members": {"DurableExecutionArn": _ARN, "CheckpointToken": _TOKEN, "ClientToken": _TOKEN},
+        },
+        "GetDurableExecutionStateRequest": {
+            "type": "structure",
+            "required": ["DurableExecutionArn", "CheckpointToken"],
+            "members": {
+                "DurableExecutionArn": _ARN,
+                "CheckpointToken": _in_query("CheckpointToken", "Token"),
+                "Marker": _in_query("Marker"),
+                "MaxItems": _in_query("MaxItems", "Integer"),
+            },
+        },
+        "Answer": {"type": "structure", "members": {}},
+    },
+}
+"""The two operations, as a service model of botocore's."""
+
+_PARTITIONS: Final = {
+    "aws": ("amazonaws.com", "api.aws", r"^(us|eu|ap|sa|ca|me|af|il|mx)\-\w+\-\d+$"),
+    "aws-cn": ("amazonaws.com.cn", "api.amazonwebservices.com.cn", r"^cn\-\w+\-\d+$"),
+    "aws-us-gov": ("amazonaws.com", "api.aws", r"^us\-gov\-\w+\-\d+$"),
+    "aws-iso": ("c2s.ic.gov", "api.aws.ic.gov", r"^us\-iso\-\w+\-\d+$"),
+    "aws-iso-b": ("sc2s.sgov.gov", "api.aws.scloud", r"^us\-isob\-\w+\-\d+$"),
+    "aws-iso-e": ("cloud.adc-e.uk", "api.cloud-aws.adc-e.uk", r"^eu\-isoe\-\w+\-\d+$"),
+    "aws-iso-f": ("csp.hci.ic.gov", "api.aws.hci.ic.gov", r"^us\-isof\-\w+\-\d+$"),
+    "aws-eusc": ("amazonaws.eu", "api.amazonwebservices.eu", r"^eusc\-(de)\-\w+\-\d+$"),
+}
+"""By name: the suffix of host names, the same for IPv6 and IPv4 both, and what regions are called."""
 
 
-def main() -> None:
-    """Cut the files anew."""
-    from .untyped import full_data
+def endpoints() -> dict[str, Any]:
+    """Where services are, as endpoints of botocore's: by the rule of each partition, without a list of regions."""
+    return {
+        "version": 3,
+        "partitions": [
+            {
+                "partition": name,
+                "partitionName": name,
+                "dnsSuffix": suffix,
+                "regionRegex": pattern,
+                "regions": {},
+                "services": {},
+                "defaults": {
+                    "hostname": "{service}.{region}.{dnsSuffix}",
+                    "protocols": ["https"],
+                    "signatureVersions": ["v4"],
+                    "variants": [
+                        {"tags": ["fips"], "dnsSuffix": suffix, "hostname": _FIPS},
+                        {"tags": ["dualstack"], "dnsSuffix": both, "hostname": "{service}.{region}.{dnsSuffix}"},
+                        {"tags": ["dualstack", "fips"], "dnsSuffix": both, "hostname": _FIPS},
+                    ],
+                },
+            }
+            for name, (suffix, both, pattern) in _PARTITIONS.items()
+        ],
+    }
 
-    service, endpoints = full_data()
-    DATA.mkdir(exist_ok=True)
-    for path, data in ((SERVICE_FILE, cut_service(service)), (ENDPOINTS_FILE, cut_endpoints(endpoints))):
-        path.write_text(json.dumps(data, separators=(",", ":")) + "\n", encoding="utf-8")
 
-
-if __name__ == "__main__":
-    main()
+_FIPS: Final = "{service}-fips.{region}.{dnsSuffix}"

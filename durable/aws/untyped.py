@@ -6,20 +6,18 @@ events. Importing this module loads both of them, a third of a second.
 
 from __future__ import annotations
 
-import os
 import ssl
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
+from copy import deepcopy
 from importlib import import_module
 from typing import Any, Final
-
-import msgspec
 
 from .._wire.codec import CHECKPOINT_RESPONSE, STATE_RESPONSE
 from ..exceptions import MalformedPayloadError
 from .errors import KMS_ERRORS
-from .model import ENDPOINTS_FILE, SERVICE_FILE
+from .model import API_VERSION, SERVICE, endpoints
 
 # Bound as `Any`, once, instead of an ignored error at every use.
 _exceptions: Any = import_module("botocore.exceptions")
@@ -38,7 +36,7 @@ ParamValidationError: type[Exception] = _exceptions.ParamValidationError
 DECODED: Final = "Decoded"
 """Where the decoded answer is in what a call returns."""
 
-_SERVICE: Final = ("lambda", "2015-03-31")
+_SERVICE: Final = ("lambda", API_VERSION)
 _FIRST_ERROR: Final = 300
 
 body_var: ContextVar[bytes] = ContextVar("durable_checkpoint_body")
@@ -58,29 +56,18 @@ def make_loader() -> Any:
                 usual: Any = super()
                 return usual.load_service_model(service_name, type_name, api_version)
             if type_name == "service-2":
-                return _read(SERVICE_FILE)
+                return deepcopy(SERVICE)  # botocore adds to what it is given
             return self.load_data("/".join((*_SERVICE, type_name)))
 
         def load_data_with_path(self, name: str) -> tuple[Any, str]:
-            """A data file and where it is; of the endpoints, those of a few services."""
+            """A data file and where it is; of the endpoints, the rule of each partition."""
             if name == "endpoints":
-                return _read(ENDPOINTS_FILE), str(ENDPOINTS_FILE)
+                return endpoints(), __file__
             usual: Any = super()
             found: tuple[Any, str] = usual.load_data_with_path(name)
             return found
 
     return Loader()
-
-
-def full_data() -> tuple[dict[str, Any], dict[str, Any]]:
-    """The whole of botocore's model of Lambda, and all of its endpoints."""
-    loader = _loaders.Loader()
-    return loader.load_service_model(*_SERVICE[:1], "service-2"), loader.load_data("endpoints")
-
-
-def _read(path: os.PathLike[str]) -> Any:
-    with open(path, "rb") as file:  # noqa: PTH123 - any path-like
-        return msgspec.json.decode(file.read())
 
 
 def make_session(config: Any) -> Any:

@@ -327,14 +327,47 @@ def test_the_fake_refuses_what_is_not_signed(change: str):
     assert not is_signed("POST", "http://127.0.0.1:1/x", headers, change.encode())
 
 
-def test_the_shipped_data_is_botocores():
-    """Each operation, shape and member that is shipped is in the model of the botocore that is installed."""
-    from durable.aws.model import ENDPOINTS_FILE, SERVICE_FILE, cut_endpoints, cut_service
-    from durable.aws.untyped import full_data
+def test_the_service_model_agrees_with_botocores():
+    """Each operation and each of its parameters is the one of the botocore that is installed."""
+    from botocore.session import Session
 
-    service, endpoints = full_data()
-    assert json.loads(SERVICE_FILE.read_text()) == json.loads(json.dumps(cut_service(service)))
-    assert json.loads(ENDPOINTS_FILE.read_text()) == json.loads(json.dumps(cut_endpoints(endpoints)))
+    from durable.aws.model import SERVICE
+
+    theirs = Session().get_service_model("lambda")
+    assert SERVICE["metadata"].items() <= theirs.metadata.items()
+    for name, operation in SERVICE["operations"].items():
+        model = theirs.operation_model(name)
+        assert operation["http"] == model.http
+        for member, shape in SERVICE["shapes"][operation["input"]["shape"]]["members"].items():
+            serialization = model.input_shape.members[member].serialization
+            where = {"location": shape.get("location"), "name": shape.get("locationName")}
+            assert where == {"location": serialization.get("location"), "name": serialization.get("name")}, member
+
+
+@pytest.mark.parametrize(
+    ("region", "options"),
+    [
+        ("eu-central-1", {}),
+        ("us-east-1", {"use_fips_endpoint": True}),
+        ("eu-west-1", {"use_dualstack_endpoint": True}),
+        ("cn-north-1", {}),
+        ("us-gov-west-1", {}),
+    ],
+)
+def test_a_region_has_the_endpoint_that_botocore_has_for_it(region: str, options: dict[str, bool]):
+    """The rules of the partitions lead to the same hosts as the whole of botocore's data."""
+    from botocore.config import Config
+    from botocore.session import Session
+
+    from durable.aws.untyped import make_loader
+
+    def url(session: Session) -> str:
+        client = session.create_client("lambda", region_name=region, config=Config(**options))
+        return str(client.meta.endpoint_url)
+
+    ours = Session()
+    ours.register_component("data_loader", make_loader())
+    assert url(ours) == url(Session())
 
 
 async def test_a_garbage_reply_with_a_good_status_is_no_answer():
