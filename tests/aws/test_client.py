@@ -356,7 +356,7 @@ def test_the_service_model_agrees_with_botocores():
 )
 def test_a_region_has_the_endpoint_that_botocore_has_for_it(region: str, options: dict[str, bool]):
     """The rules of the partitions lead to the same hosts as the whole of botocore's data."""
-    from botocore.config import Config
+    from botocore.config import Config  # type: ignore[import-untyped]
     from botocore.session import Session
 
     from durable.aws.untyped import make_loader
