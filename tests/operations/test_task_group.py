@@ -147,7 +147,7 @@ async def test_misuse_is_told():
 
     await world.harness(work).result()
     assert any("another task" in text for text in told)
-    assert any("waits for its own end" in text for text in told)
+    assert any("neither would ever end" in text for text in told)
     assert any("inside its block" in text for text in told)
     assert any("entered once" in text for text in told)
 
