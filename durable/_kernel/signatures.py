@@ -42,7 +42,8 @@ class Signature:
     def __init__(self, function: Any) -> None:
         self.name: str = getattr(function, "__name__", type(function).__name__)
         self.is_async = inspect.iscoroutinefunction(function)
-        self._function = ref(function)
+        # Builtins that take no weak reference live for ever.
+        self._function = ref(function) if isinstance(function, types.FunctionType) else lambda: function
         # What it was read from: `functools.wraps` copies attributes from one function to another.
         self.code = getattr(function, "__code__", None)
         # The next two are found out when they are first asked for.
@@ -89,6 +90,10 @@ def signature_of(function: Callable[..., Any]) -> Signature:
     """
     plain = _plain_function(function)
     if not isinstance(plain, types.FunctionType):
+        if isinstance(plain, types.BuiltinFunctionType) and not isinstance(
+            plain.__self__, (types.ModuleType, type)
+        ):
+            return Signature(plain)  # a method of some object, which is not to live for ever
         return _others.get(plain) or _others.setdefault(plain, Signature(plain))
     signature: Signature | None = getattr(plain, _ATTRIBUTE, None)
     if signature is None or signature.code is not plain.__code__:
@@ -109,7 +114,7 @@ def _plain_function(function: Any) -> Any:
             function = function.func
         else:
             function = function.__func__ if isinstance(function, types.MethodType) else function.function
-    if isinstance(function, (types.FunctionType, types.BuiltinFunctionType, type)):
+    if isinstance(function, (types.FunctionType, types.BuiltinFunctionType, types.MethodDescriptorType, type)):
         return function
     call = getattr(cast("Any", type(function)), "__call__", None)  # noqa: B004 - the method itself is wanted
     if not callable(function) or call is None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import enum
 import functools
+import gc
+import weakref
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -166,6 +168,9 @@ def hands_on() -> Awaitable[date]:
         (hands_on, "hands_on", False, date),
         (lambda: 1, "<lambda>", False, Any),
         (len, "len", False, Any),
+        (str.upper, "upper", False, Any),
+        ([].append, "append", False, Any),
+        (functools.partial(str.join, ","), "join", False, Any),
         (Money, "Money", False, Money),
     ],
 )
@@ -173,6 +178,20 @@ def test_a_callable_is_known_by_name_kind_and_return_type(function, name, is_asy
     """Functions, partials, methods, callable objects, classes and builtins."""
     signature = signature_of(function)
     assert (signature.name, signature.is_async, signature.result.annotation) == (name, is_async, annotation)
+
+
+def test_what_a_builtin_method_belongs_to_is_not_kept_alive():
+    """A list's `append`, for example, is another one for every list."""
+
+    class Basket(list[int]):
+        pass
+
+    basket = Basket()
+    assert signature_of(basket.append).name == "append"
+    gone = weakref.ref(basket)
+    del basket
+    gc.collect()
+    assert gone() is None
 
 
 def test_annotations_may_name_what_a_closure_holds():
