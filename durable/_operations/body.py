@@ -65,8 +65,12 @@ class BodyVerb(Verb[T]):
         Raises:
             SerializationError: It cannot be encoded, or does not fit its annotation.
         """
-        payload = await encode(frame, self._converter, result, what)
-        return payload, await decode(frame, self._converter, payload, what)
+        converter = self._converter
+        if isinstance(converter, Converter):  # the hot path: nothing to wait for
+            payload = converter.encode(result, what)
+            return payload, converter.decode(payload, what)
+        payload = await encode(frame, converter, result, what)
+        return payload, await decode(frame, converter, payload, what)
 
     @property
     def _recorded_result(self) -> str:
