@@ -213,6 +213,55 @@ async def test_after_it_things_linger_as_short_as_before(monkeypatch):
         await harness.result()
 
 
+async def test_what_is_recorded_is_what_is_recorded_without_it():
+    """The same operations, with the same outcomes and attempts, below the same contexts; only in fewer calls."""
+
+    async def item(ctx: DurableContext, n: int) -> int:
+        ctx.now()
+        return await ctx.step(book, n) + (await ctx.child(child, n))
+
+    async def child(ctx: DurableContext, n: int) -> int:
+        async with ctx.move_on_after(60):
+            n += await ctx.step(book, n)
+        return n
+
+    async def program(ctx: DurableContext) -> list[int]:
+        async with saga(ctx) as s:
+            first = await s.step(book, 1, compensate=book)
+            results = (await ctx.map(item, range(3))).results()
+            results += (await ctx.map(item, range(3), nesting="flat", name="flat")).results()
+            await ctx.wait(5)
+            results.append(await ctx.wait_for_condition(book, 3, until=bool))
+        return [first, *results]
+
+    @durable_execution
+    async def plain(event: None, ctx: DurableContext) -> list[int]:
+        return await program(ctx)
+
+    @durable_execution
+    async def batched(event: None, ctx: DurableContext) -> list[int]:
+        async with ctx.batch():
+            return await program(ctx)
+
+    def told(harness: Harness) -> dict[str, tuple[Any, ...]]:
+        return {
+            one.id: (
+                one.name,
+                one.sub_type,
+                one.parent_id,
+                one.status,
+                one.name == "now" or one.result,
+                one.step_details and one.step_details.attempt,
+            )
+            for one in harness.operations()
+        }
+
+    one, other = Harness(plain), Harness(batched)
+    assert await one.result() == await other.result()
+    assert told(one) == told(other)
+    assert len(other.calls) < len(one.calls)
+
+
 # --- What waits ----------------------------------------------------------------------------------------------
 
 
