@@ -95,13 +95,13 @@ class LiveView(View):
             self.resumed(followed, moments)
 
     def resumed(self, followed: Followed, moments: Sequence[Moment]) -> None:
-        """A line for what was interrupted."""
+        """A line for what was interrupted, and for what is awaited."""
         for moment in moments:
             line = self._rows.of_moment(moment)
             if line is not None:
                 self._say_where(followed, moment)
                 self._print(followed, line)
-            if moment.kind == "begun" and moment.thing is not None:
+            if moment.kind == "begun" and moment.thing is not None and not moment.past:
                 self._say_what_to_do(followed, moment.thing)
         if self._live is not None:
             self._live.refresh()  # what has just become a line is no longer under way

@@ -90,7 +90,8 @@ def print_outcome(
         print_rollbacks(console, rollbacks)
         _print_result(console, record.result)
         return
-    _print_error(console, "error", record.error)
+    if record.error is not None or record.status is not ExecutionStatus.STOPPED:  # a stop need not have a reason
+        _print_error(console, "error", record.error)
     for rollback in rollbacks:
         if record.error is not None and rollback.reason is not None and rollback.failed:
             _print_error(console, "because", rollback.reason)

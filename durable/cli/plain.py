@@ -85,8 +85,8 @@ class PlainView(View):
 
     def _what_to_do(self, followed: Followed, moment: Moment) -> str:
         """The command for what somebody outside has to do."""
-        thing = moment.thing
-        if moment.kind != "begun" or thing is None or thing.awaited is None or thing.callback is None:
+        thing = moment.thing if moment.kind == "begun" and not moment.past else None
+        if thing is None or thing.awaited is None or thing.callback is None:
             return ""
         first, *others = ways(thing.awaited, followed.name, thing.name, thing.callback, self._command)
         return f": {first}{' (or skip, or abandon)' if others else ''}"

@@ -92,7 +92,7 @@ class View(ABC):
 
     @abstractmethod
     def resumed(self, followed: Followed, moments: Sequence[Moment]) -> None:
-        """What is run again, now that all that happened before has been told."""
+        """What is run again, and what is awaited still, now that all that happened before has been told."""
 
     @abstractmethod
     def end(self, followed: Followed, ending: Ending) -> None:

@@ -189,9 +189,11 @@ class Story:
         return [msgspec.structs.replace(moment, past=True) for event in events for moment in self.tell(event)]
 
     def resume(self, now: int) -> list[Moment]:
-        """Go on after an interruption: what was running is run again from its beginning."""
+        """Go on after an interruption: what was running is run again; what is awaited still is."""
         moments: list[Moment] = []
         for thing in self.innermost():
+            if thing.awaited is not None:
+                moments.append(Moment(kind="begun", time=now, thing=thing))
             if thing.until is not None or thing.role not in {"step", "undo", "cleanup"}:
                 continue
             thing.started = now

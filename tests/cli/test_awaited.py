@@ -198,6 +198,26 @@ async def test_lines_of_what_is_awaited_have_the_command():
     assert len(waiting) == 1
 
 
+async def test_what_is_still_awaited_is_told_after_what_happened_before():
+    """With the command, where one who resumes looks; what had been answered by then has none."""
+    harness = await until_it_waits(everything, "1", '{"decision":"retry"}')
+    stream = io.StringIO()
+    view = PlainView(console_for(stream), typed)
+    followed = Followed(harness.record, run=None)  # type: ignore[arg-type]  # nothing here runs
+    for event in await harness.service.history(harness.record.id):
+        view.tell(followed, event, followed.story.recall([event]))
+    assert "durable" not in stream.getvalue()
+    view.resumed(followed, followed.story.resume(harness.clock.now()))
+    assert stream.getvalue().endswith(
+        "  undo hotel waits for a decision: durable saga retry t-1 hotel (or skip, or abandon)\n"
+    )
+    assert stream.getvalue().count("durable") == 1
+    console, screen = terminal()
+    live = LiveView(console, LogHandler(), typed)
+    live.resumed(followed, followed.story.resume(harness.clock.now()))
+    assert screen.getvalue().splitlines()[-1].strip() == "durable saga retry t-1 hotel   or skip, or abandon"
+
+
 async def test_a_cancellation_is_told_when_it_is_asked_for():
     """In a log and on a terminal, with the reason."""
     harness = await until_it_waits(everything)
