@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from typer.models import CommandInfo, TyperInfo
 
 import durable as package
+from durable.cli.app import app
 from durable.cli.exits import ExitCode
 from tests.cli.helpers import ROOT, Call
 
@@ -52,6 +55,22 @@ def test_every_command_explains_itself(durable: Call, command: str):
     assert "--store" in run.out
     assert "[env var: DURABLE_STORE]" in run.out
     assert "[[" not in run.out
+
+
+def test_the_page_of_the_command_line_has_every_command_and_exit_code():
+    """And every kind of line that --json writes."""
+    page = (ROOT / "docs" / "cli.md").read_text()
+    groups = [f"{group.name} {one.name}" for group in app.registered_groups for one in _commands(group)]
+    commands = [f"durable {one.name}" for one in app.registered_commands]
+    assert [command for command in (*commands, *groups) if command not in page] == []
+    assert [code for code in ExitCode if not re.search(rf"^\|.*\b{code.value}\b.*\|", page, re.MULTILINE)] == []
+    lines = ("execution", "event", "outcome", "recorded")
+    assert [kind for kind in lines if f'{{"type": "{kind}"' not in page] == []
+
+
+def _commands(group: TyperInfo) -> list[CommandInfo]:
+    assert group.typer_instance is not None
+    return group.typer_instance.registered_commands
 
 
 def test_help_is_quick():
