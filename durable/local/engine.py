@@ -62,6 +62,9 @@ async def open_engine(
     executions stay as they are and can be resumed by the next engine. What the block raises comes out as it is,
     not in an exception group.
 
+    What other processes ask of the engine that has the file (`durable callback` and the like) is carried out about
+    twice a second; what was left there before is, when this returns.
+
     Args:
         path: The store's file, created if it is not there. Without one everything is in memory.
         store: A store to use instead. Whoever opened it closes it.
