@@ -81,10 +81,14 @@ def act_on(act: Act, manner: Manner) -> ExitCode:
     """
     output = sys.stdout
     try:
+        text = encode_request(act.request)
+    except UnicodeEncodeError as error:
+        raise CommandError(f"what was given is no text: {error}") from error
+    try:
         return _do_it_here(act, manner, output)
     except StoreLockedError as error:
         holder = error.holder
-    reply = _ask(manner.store, act.request, holder)
+    reply = _ask(manner.store, text, holder)
     if reply is None:
         return _do_it_here(act, manner, output)
     if reply.error is not None:
@@ -93,7 +97,7 @@ def act_on(act: Act, manner: Manner) -> ExitCode:
     return ExitCode.SUCCEEDED
 
 
-def _ask(store: str, request: Request, holder: str) -> Reply | None:
+def _ask(store: str, request: str, holder: str) -> Reply | None:
     """Ask the engine that has the store.
 
     Returns:
@@ -103,25 +107,26 @@ def _ask(store: str, request: Request, holder: str) -> Reply | None:
         CommandError: It does not answer.
         StoreError: It takes no requests.
     """
-    posted = post(store, encode_request(request))
+    posted = post(store, request)
     end = time.monotonic() + PATIENCE
     try:
-        while (text := posted.wait(min(_LOOK, PATIENCE))) is None and time.monotonic() < end:
-            if engine_of(store) is None:
+        while time.monotonic() < end:
+            text = posted.wait(min(_LOOK, PATIENCE))
+            is_gone = text is None and engine_of(store) is None
+            if is_gone:
                 text = posted.wait(0)  # the last that it did
-                break
-        if text is None and engine_of(store) is None:
-            posted.withdraw()
-            return None
+            if text is not None:
+                return decode_reply(text)
+            if is_gone:
+                posted.withdraw()
+                return None
     except BaseException:
         posted.withdraw()  # whoever asked has gone
         raise
-    if text is None:
-        raise CommandError(
-            f"the engine that has {store} ({holder}) has not answered for {PATIENCE:g} s. What you ask for stays "
-            "in the store, and is done as soon as this or another engine looks there."
-        )
-    return decode_reply(text)
+    raise CommandError(
+        f"the engine that has {store} ({holder}) has not answered for {PATIENCE:g} s. What you ask for stays "
+        "in the store, and is done as soon as this or another engine looks there."
+    )
 
 
 def _do_it_here(act: Act, manner: Manner, output: TextIO) -> ExitCode:

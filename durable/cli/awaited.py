@@ -11,7 +11,7 @@ from .._kernel.ids import operator_id, outcome_id
 from .._wire import ErrorObject, Operation, OperationType, SubType
 
 Kind = Literal["answer", "decision", "cancellation"]
-"""A callback's result; what to do with a compensation that failed; that a saga is cancelled, which nobody needs."""
+"""A callback's result; what to do with a compensation that failed; a saga's cancellation, which need not come."""
 
 _CANCEL: Final = "cancel "
 """What the callback that cancels a saga is called, before the saga's name (`_saga/interruption.py`)."""

@@ -149,6 +149,17 @@ def test_text_is_passed_on_as_it_is(durable: Call):
     assert (done.code, done.lines[-1]["result"]) == (0, 'it is "quoted" ü\n')
 
 
+@pytest.mark.parametrize("command", ["succeed --text", "fail --message", "fail --data"])
+def test_what_is_no_text_is_refused(durable: Call, command: str):
+    """Bytes on the command line that are not UTF-8: nothing is recorded."""
+    leave("asks_for_text")
+    verb, option = command.split()
+    done = durable("callback", verb, callback_id(None), option, "\udcff")
+    assert (done.code, done.out) == (3, "")
+    assert done.err.startswith("error: what was given is no text: ")
+    assert [one.kind for one in awaited()] == ["answer"]
+
+
 def test_without_a_result_it_is_null(durable: Call):
     """Nothing more is known than that it is done."""
     leave("asks_for_text")
