@@ -209,7 +209,6 @@ class TaskGroup(Generic[ContextT]):
         context = copy_context()
         context.run(saga_var.set, self._saga)
         context.run(batch_var.set, self._batches)
-        frame.settle()
         self._running.add(number)
         handle._branch = self._group.start(
             run,
@@ -219,6 +218,7 @@ class TaskGroup(Generic[ContextT]):
             spared=stop is not None and stop.by == number,
             context=context,
         )
+        frame.settle()  # now that the task covers for itself what it has recorded
         if recorded is not None and recorded.is_final and recorded.status is not OperationStatus.SUCCEEDED:
             # It is going to fail: what was cancelled because of that must not go further than it did.
             self._stop_because_of(number, recorded.end_timestamp)

@@ -328,6 +328,25 @@ async def test_a_saga_that_was_rolled_back_by_hand_takes_nothing_over():
     assert ran.happened == ["book first", "book a", "cancel a", "book b", "cancel b", "cancel first"]
 
 
+async def test_what_tasks_did_in_a_block_that_was_stopped_is_known_again():
+    """Also where the block itself has nothing more to do than to start them."""
+
+    async def task(ctx: DurableContext) -> None:
+        await current_saga().step(book, "in time", compensate=cancel)
+        await ctx.wait(60)
+
+    @durable_execution
+    async def work(event: None, ctx: DurableContext) -> None:
+        async with saga(ctx):
+            async with ctx.move_on_after(60), ctx.task_group() as tasks:
+                tasks.start_soon(task)
+            await ctx.wait(5)
+            raise Full("later")
+
+    ran = await sweep(work, compare=False)
+    assert ran.happened == ["book in time", "cancel in time"]
+
+
 async def test_compensations_wait_until_a_branch_has_rolled_itself_back():
     """The saga around the branches begins when they have ended, however long that takes."""
 
