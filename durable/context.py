@@ -711,7 +711,7 @@ class DurableContext:
         )
         return self._frame.called(verb.identity, perform(self._frame, verb))
 
-    def move_on_after(self, duration: float | timedelta, *, name: str = "move_on_after") -> TimeLimit:
+    def move_on_after(self, duration: float | timedelta, *, name: str = "move_on_after") -> TimeLimit[bool]:
         """A durable time limit: `async with ctx.move_on_after(60) as limit`. Afterwards `limit.expired` tells.
 
         Records a WAIT at the beginning and a STEP at the end. If the time passes first, the block is cancelled, as
@@ -729,7 +729,7 @@ class DurableContext:
 
         return TimeLimit(self._frame, duration, name=name, fails=False)
 
-    def fail_after(self, duration: float | timedelta, *, name: str = "fail_after") -> TimeLimit:
+    def fail_after(self, duration: float | timedelta, *, name: str = "fail_after") -> TimeLimit[None]:
         """A durable time limit that raises: `async with ctx.fail_after(60)`.
 
         Records a WAIT at the beginning and a STEP at the end. If the time passes first, the block is cancelled and

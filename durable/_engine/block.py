@@ -39,6 +39,7 @@ class Block:
         around = frame.branch
         self._scope.__enter__()
         self._branch = Branch(frame.invocation.parking, around, self._scope, is_live=around.is_live, is_block=True)
+        self._branch.was_left = was_left
         frame.open_block(self._branch)
         if around.covers:
             frame.cover()
@@ -65,4 +66,5 @@ class Block:
     def stop(self, owed: int = 0, until: int | None = None) -> None:
         """Let it do nothing new (see `Branch.stop`)."""
         if self._branch is not None:
+            self._branch.was_left = False
             self._branch.stop(owed, until)

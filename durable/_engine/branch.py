@@ -36,6 +36,7 @@ class Branch:
         owed: How often it has to, on replay, before it is where it was stopped.
         until: When it was stopped (epoch milliseconds), if that is all that is known, as it has not come again to
             where it was before the execution was suspended. It gets past what ended before, and nothing else.
+        was_left: Whether it is recorded that its code came to its end by itself: nothing new may happen in it.
         is_live: Whether its code has come, in this invocation, to something that has not happened yet.
         is_stopped: Whether this very branch was stopped; see `stopped` for those around it.
     """
@@ -57,6 +58,7 @@ class Branch:
         "passed",
         "until",
         "waiter",
+        "was_left",
     )
 
     def __init__(
@@ -76,6 +78,7 @@ class Branch:
         self.passed = 0
         self.owed = 0
         self.until: int | None = None
+        self.was_left = False
         self.is_stopped = False
         self._parking = parking
         # What cancels it; `None` for the function itself, which only ends.

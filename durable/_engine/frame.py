@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from .._kernel.errors import PACKAGE
@@ -301,6 +301,15 @@ class Frame:
                     frame.settle()
                 elif branch.covers and not branch.owed and not frame._has_ground_around(level):
                     branch.arrive()
+
+    def passes(self) -> Sequence[tuple[Branch, int]]:
+        """How often it has done so by now, for each block."""
+        return [(branch, branch.passed) for _, _, branch in self._levels()]
+
+    def forget_passes(self, passes: Sequence[tuple[Branch, int]]) -> None:
+        """Count only those of before."""
+        for branch, passed in passes:
+            branch.passed = passed
 
     def _levels(self) -> Iterator[tuple[Frame, int, Branch]]:
         """The branches that its task is in, innermost first: blocks, and what they are in."""

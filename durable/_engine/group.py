@@ -12,6 +12,7 @@ Rules:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
 from functools import partial
@@ -20,6 +21,7 @@ from typing import Self
 
 import anyio
 
+from ..exceptions import ServiceError
 from .branch import Branch
 from .frame import Frame
 from .parking import Waiter
@@ -36,6 +38,7 @@ class BranchGroup:
 
     Attributes:
         is_stopped: Whether it has been stopped.
+        is_over: Whether it has been left, and all its branches have ended.
     """
 
     def __init__(self, frame: Frame) -> None:
@@ -48,6 +51,7 @@ class BranchGroup:
         self._around = frame.branch
         self._running: set[Branch] = set()
         self.is_stopped = False
+        self.is_over = False
         self._until: int | None = None
         # Whether the owner has nothing left to do but to wait.
         self._owner_rests = False
@@ -145,7 +149,10 @@ class BranchGroup:
             self._owner_rests = True
             self._frame.settle()
             self._parking.rest()
-        await self._tasks.__aexit__(kind, error, traceback)
+        try:
+            await self._tasks.__aexit__(kind, error, traceback)
+        finally:
+            self.is_over = True
 
     async def _run(
         self, body: BranchBody, branch: Branch, scope: anyio.CancelScope, path: tuple[int, ...], *, ends: bool
@@ -153,6 +160,12 @@ class BranchGroup:
         try:
             with scope:
                 await body(Frame.of_branch(self._frame, branch, path, ends=ends))
+        except anyio.get_cancelled_exc_class():
+            if anyio.current_effective_deadline() != -math.inf:
+                # Only asyncio has this: somebody awaited what was cancelled by other means than a scope.
+                text = "a branch was left by a cancellation, although nobody here has cancelled it"
+                self._frame.invocation.fail(ServiceError(text, retryable=True))
+            raise
         finally:
             self._end(branch)
 

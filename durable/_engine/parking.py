@@ -154,18 +154,22 @@ class Parking:
             if watch in self._watches.get(watch.operation_id, ()):
                 self._ask_about(watch)
 
-    def call_when_still(self, function: Callable[[], None]) -> None:
-        """Call it when no operation has begun for some turns of the event loop."""
-        self._when_still.append(function)
-        if len(self._when_still) == 1 and self._tasks is not None:
-            self._tasks.start_soon(self._await_stillness, name="durable: waits for stillness")
-
-    async def _await_stillness(self) -> None:
+    async def stillness(self) -> None:
+        """Return when no operation has begun for some turns of the event loop."""
         turns = -1
         while turns != self.turns:
             turns = self.turns
             for _ in range(STILL):
                 await self.give_way()
+
+    def call_when_still(self, function: Callable[[], None]) -> None:
+        """Call it when no operation has begun for some turns of the event loop."""
+        self._when_still.append(function)
+        if len(self._when_still) == 1 and self._tasks is not None:
+            self._tasks.start_soon(self._call_when_still, name="durable: waits for stillness")
+
+    async def _call_when_still(self) -> None:
+        await self.stillness()
         functions, self._when_still = self._when_still, []
         for function in functions:
             function()

@@ -201,6 +201,7 @@ async def _run(frame: Frame, verb: Verb[T], operation_id: str, decision: Run | I
             await journal.record(verb.start_update(operation_id))
         else:
             journal.note(verb.start_update(operation_id))
+    passes = frame.passes() if verb.identity.type is OperationType.CONTEXT else ()
     update = await verb.run(frame, operation_id, decision)
     if invocation.ending is not None and verb.identity.type is OperationType.CONTEXT:
         # Whatever its code made of the cancellation that ends the invocation: that is not its outcome.
@@ -214,6 +215,8 @@ async def _run(frame: Frame, verb: Verb[T], operation_id: str, decision: Run | I
         await journal.keep_up(update)
     else:
         await journal.record(update)
+    if passes and not (update.context_options is not None and update.context_options.replay_children):
+        frame.forget_passes(passes)  # no replay runs its code again
 
 
 async def diverge(frame: Frame, recorded: Operation | None, found: str) -> NoReturn:
@@ -228,7 +231,7 @@ async def diverge(frame: Frame, recorded: Operation | None, found: str) -> NoRet
 
 def fail_divergence(frame: Frame, recorded: Operation | None, found: str) -> None:
     """The same, for what cannot wait: the next `await` is cancelled."""
-    expected = "nothing more in this finished context"
+    expected = "nothing more in this finished context or block"
     if recorded is not None:
         expected = describe(recorded.sub_type or recorded.type, recorded.name)
     where = f"operation {frame.position} of {'the execution' if frame.context_id is None else 'its context'}"
@@ -284,7 +287,7 @@ async def _admit(frame: Frame, verb: Verb[T], recorded: Operation | None) -> Non
     if recorded is not None and verb.identity.type is OperationType.CONTEXT:
         return  # it has begun and is entered: what is new inside it is refused there
     await refuse(frame)
-    if frame.finished:
+    if frame.finished or frame.branch.was_left:
         await diverge(frame, None, str(verb.identity))
     if recorded is None:
         frame.invocation.budget.take(saga_var.get())

@@ -14,7 +14,8 @@ from .._engine.perform import perform
 from .._kernel.completion import FIRST_COMPLETED, Completion, Winner, winner_of
 from .._kernel.signatures import signature_of
 from .._wire import SubType
-from .fanout import Branches, BranchPlan, FanOutVerb, Nesting
+from .branches import Branches, BranchPlan, Nesting
+from .fanout import FanOutVerb
 
 T = TypeVar("T")
 ItemT = TypeVar("ItemT")

@@ -87,10 +87,11 @@ class Limit:
             if end.stopped:
                 self._block.stop(end.passed)
         elif trigger is not None:
-            timer = trigger.wait_details
-            until = timer.scheduled_end_timestamp if timer is not None else None
             self._changed(trigger)
-            self._watch = frame.invocation.parking.watch(self._trigger_id, until, self._changed)
+            if not trigger.is_final:
+                timer = trigger.wait_details
+                until = timer.scheduled_end_timestamp if timer is not None else None
+                self._watch = frame.invocation.parking.watch(self._trigger_id, until, self._changed)
 
     async def leave(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -90,6 +90,10 @@ class TaskHandle(Generic[T]):
                     "there: neither would ever end"
                 )
             await self._group.wait_for(self._branch, frame)
+        if self._error is not None and not self._group.is_over and frame.branch.stopped is not None:
+            # The group is stopped because of this: whoever waits inside of it is cancelled, and does not see why.
+            frame.arrive()
+            await frame.branch.halt()
         await pass_by(frame, frame.invocation.history.get(self._operation_id))
         return self.result()
 
@@ -101,7 +105,7 @@ class GroupStop(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """How a task group was stopped, as it is recorded: so that on replay all in it come as far as they came.
 
     Attributes:
-        by: The number of the task that failed, from 1; 0 if it was not because of one.
+        by: The number of the task that failed, or that cancelled the group, from 1; 0 if it was none of them.
         block: How often the block had got past something that ended without it; `None` if it had been left.
     """
 
@@ -130,14 +134,15 @@ class TaskGroup(Generic[ContextT]):
         self._started = 0
         self._errors: dict[int, Exception] = {}
         self._entered = False
-        # The numbers of those that have not ended.
-        self._running: set[int] = set()
+        # The operations of those that have not ended, by number.
+        self._running: dict[int, str] = {}
+        self._numbers: dict[Branch, int] = {}
         # How the group was stopped, if it was: in this invocation, or, if that is recorded, before.
         self._stop: GroupStop | None = None
         self._stop_id = ""
         self._stop_is_recorded = False
         # Whether others than the one that failed were running when it was.
-        self._stopped_others = False
+        self._stops_others = False
         # The saga around the group: its tasks belong to that, not to one that is begun in the block and may end
         # before they do.
         self._saga: EnclosingSaga | None = None
@@ -204,13 +209,13 @@ class TaskGroup(Generic[ContextT]):
                 handle._error = self._errors[number] = error
                 self._stop_because_of(number)
             finally:
-                self._running.discard(number)
+                self._running.pop(number, None)
 
         context = copy_context()
         context.run(saga_var.set, self._saga)
         context.run(batch_var.set, self._batches)
-        self._running.add(number)
-        handle._branch = self._group.start(
+        self._running[number] = operation_id
+        branch = handle._branch = self._group.start(
             run,
             at=frame.position,
             covers=recorded is not None,
@@ -218,6 +223,7 @@ class TaskGroup(Generic[ContextT]):
             spared=stop is not None and stop.by == number,
             context=context,
         )
+        self._numbers[branch] = number
         frame.settle()  # now that the task covers for itself what it has recorded
         if recorded is not None and recorded.is_final and recorded.status is not OperationStatus.SUCCEEDED:
             # It is going to fail: what was cancelled because of that must not go further than it did.
@@ -226,24 +232,40 @@ class TaskGroup(Generic[ContextT]):
 
     def cancel(self) -> None:
         """Cancel all tasks, and the block. Records that, with what is recorded next."""
-        self._stop_because_of(0)
+        frame = frame_var.get(None)
+        branch = None if frame is None else frame.branch
+        while branch is not None and branch not in self._numbers:
+            branch = branch.parent
+        self._stop_because_of(0 if branch is None else self._numbers[branch])
 
     def _stop_because_of(self, number: int, until: int | None = None) -> None:
         """Stop everything that runs.
 
         Args:
-            number: The task that failed; 0 if it is not because of one.
+            number: The task that failed, or that cancelled the group; 0 if it was none of them.
             until: When (epoch milliseconds); by default now.
         """
         if self._stop is not None:
+            if self._stop_is_recorded and number == self._stop.by:
+                self._group.stop()  # it as well, now that it has come to this again
             return
         self._stop = GroupStop(by=number)
-        self._stopped_others = any(other != number for other in self._running)
+        self._stops_others = self._others_run()
         if not self._block.is_open:
             self._note_stop()
         until = self._frame.invocation.clock.now() if until is None else until
         self._group.stop(until)
         self._block.stop(until=until)
+
+    def _others_run(self) -> bool:
+        """Whether tasks run that have not ended, in this invocation or before, other than the one that failed."""
+        history = self._frame.invocation.history
+        operations = (
+            history.get(key)
+            for number, key in self._running.items()
+            if self._stop is None or number != self._stop.by
+        )
+        return any(operation is None or not operation.is_final for operation in operations)
 
     def _note_stop(self, block: int | None = None) -> None:
         """Let a replay know, from the beginning, that the group was stopped, and how far its block came then.
@@ -251,7 +273,7 @@ class TaskGroup(Generic[ContextT]):
         Args:
             block: How often it got past something that ended without it; `None` if it was left before.
         """
-        if self._stop is not None and (self._stopped_others or block is not None):
+        if self._stop is not None and (block is not None or self._stops_others or self._others_run()):
             fact = msgspec.json.encode(msgspec.structs.replace(self._stop, block=block)).decode()
             note_fact(self._frame, self._stop_id, "task group stopped", fact)
 
@@ -277,7 +299,7 @@ class TaskGroup(Generic[ContextT]):
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool:
+    ) -> bool | None:
         """Wait for all tasks.
 
         Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from types import TracebackType
-from typing import Self
+from typing import Generic, Self, TypeVar
 
 from .._engine.frame import Frame
 from .._kernel.decide import Decision, Return, decide_wait
@@ -13,8 +13,11 @@ from ..exceptions import TimeLimitError
 from .limit import Limit
 from .wait import WaitVerb
 
+SwallowsT = TypeVar("SwallowsT", bool, None)
+"""For checkers: whether what leaves the block may end there. After one that fails, what the block did was done."""
 
-class TimeLimit:
+
+class TimeLimit(Generic[SwallowsT]):
     """A block under a durable time limit. Made by `DurableContext.move_on_after` and `fail_after`.
 
     Attributes:
@@ -35,7 +38,7 @@ class TimeLimit:
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool:
+    ) -> SwallowsT:
         """End: records how.
 
         Raises:
@@ -44,7 +47,7 @@ class TimeLimit:
         self.expired = await self._limit.leave(kind, error, traceback)
         if self.expired and self._fails:
             raise TimeLimitError(self._name, self._timer.seconds) from None
-        return self.expired
+        return self.expired  # type: ignore[return-value]  # pyright: ignore[reportReturnType] - it was not, if it fails
 
 
 class TimerVerb(WaitVerb):

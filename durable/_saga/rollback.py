@@ -143,7 +143,7 @@ class Rollback:
         if seconds is None:
             await self._undo(inner, entries, items)
             return items
-        async with TimeLimit(inner, seconds, name="rollback timeout", fails=False) as limit:
+        async with TimeLimit[bool](inner, seconds, name="rollback timeout", fails=False) as limit:
             await self._undo(inner, entries, items)
         if limit.expired:
             cut_off, *others = entries[len(items) :]

@@ -491,7 +491,8 @@ async def test_a_policy_is_not_asked_before_there_is_progress(nesting):
     harness = world.harness(work)
     assert await harness.result() == [0, 1]
     assert harness.invocations == 2
-    assert asked == [1, 2]
+    assert 0 not in asked
+    assert asked[-1] == 2
 
 
 @both
