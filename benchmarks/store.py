@@ -16,6 +16,7 @@ import msgspec
 from engine import Execution, steps
 from report import figure, heading, middle
 
+from durable._engine.clock import SystemClock
 from durable.abc import ExecutionRecord
 from durable.local.service import LocalService
 from durable.local.stores.sqlite import open_store
@@ -47,13 +48,13 @@ async def durable_steps(path: Path) -> tuple[float, float]:
     store = open_store(str(path))
 
     async def run(count: int) -> None:
-        execution = Execution(count)
+        execution = Execution(steps, count)
         execution.record = _named(execution)
         execution.service = service
         await service.create(execution.record)
         await execution.invoke(await execution.begin())
 
-    service = LocalService(store, Execution(0).clock)
+    service = LocalService(store, SystemClock())
     began = time.perf_counter()
     await run(STEPS)
     alone = (time.perf_counter() - began) / STEPS

@@ -9,18 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, overload
 from ._engine.conversion import converter_of
 from ._engine.current import frame_var, is_replaying
 from ._engine.frame import Frame
-from ._engine.perform import perform
-from ._kernel.decide import Semantics
 from ._kernel.durations import to_seconds
-from ._kernel.history import describe
-from ._kernel.retry import Retry
 from ._kernel.signatures import signature_of
-from ._operations.child import ChildVerb
-from ._operations.step import StepVerb
-from ._operations.wait import WaitVerb
 from ._wire import SubType
 
-# Verbs that not every function uses are imported where they are called: a cold start pays for what it needs.
+# Verbs are imported where they are called, and with them what performs them: whoever imports a function need not
+# run it.
 if TYPE_CHECKING:
     from datetime import datetime
     from random import Random
@@ -28,6 +22,8 @@ if TYPE_CHECKING:
 
     from ._engine.log import ReplayAwareLogger
     from ._kernel.completion import BatchResult, Completion, Winner
+    from ._kernel.decide import Semantics
+    from ._kernel.retry import Retry
     from ._operations.batch import Batch
     from ._operations.callback import Callback
     from ._operations.condition import Delay
@@ -155,6 +151,8 @@ class DurableContext:
             FrameMisuseError: Called from another task, or from inside a step.
             Exception: What the function raised, as its own type.
         """
+        from ._operations.step import StepVerb
+
         verb: StepVerb[Any] = StepVerb(
             self._frame,
             function,
@@ -165,7 +163,7 @@ class DurableContext:
             semantics=semantics,
             serde=serde,
         )
-        return self._frame.called(verb.identity, perform(self._frame, verb))
+        return verb.called(self._frame)
 
     def wait(self, duration: float | timedelta, *, name: str | None = None) -> Coroutine[Any, Any, None]:
         """Wait, durably: nothing runs meanwhile.
@@ -181,8 +179,10 @@ class DurableContext:
             InvalidNameError: Not 1 to 256 printable ASCII characters.
             FrameMisuseError: Called from another task, or from inside a step.
         """
+        from ._operations.wait import WaitVerb
+
         verb = WaitVerb(self._frame, duration, name=name)
-        return self._frame.called(verb.identity, perform(self._frame, verb))
+        return verb.called(self._frame)
 
     def batch(self) -> Batch:
         """A block inside of which successes are recorded later, many in one call: `async with ctx.batch():`.
@@ -307,6 +307,7 @@ class DurableContext:
             InvalidNameError: Not 1 to 256 printable ASCII characters.
             FrameMisuseError: Called from another task, or from inside a step.
         """
+        from ._kernel.history import describe
         from ._operations.callback import create_callback
 
         coroutine = create_callback(
@@ -381,9 +382,10 @@ class DurableContext:
             FrameMisuseError: Called from another task, or from inside a step.
             Exception: What the submitter raised, as its own type.
         """
-        shown = signature_of(submitter).name if name is None else name
+        from ._kernel.history import describe
         from ._operations.callback import wait_for_callback
 
+        shown = signature_of(submitter).name if name is None else name
         coroutine = wait_for_callback(
             self._frame,
             submitter,
@@ -539,7 +541,7 @@ class DurableContext:
             timeout=timeout,
             name=name,
         )
-        return self._frame.called(verb.identity, perform(self._frame, verb))
+        return verb.called(self._frame)
 
     def child(
         self,
@@ -564,6 +566,8 @@ class DurableContext:
             FrameMisuseError: Called from another task, or from inside a step.
             Exception: What the function raised, as its own type.
         """
+        from ._operations.child import ChildVerb
+
         signature = signature_of(function)
 
         async def body(frame: Frame) -> T:
@@ -575,7 +579,7 @@ class DurableContext:
             converter_of(signature, self._frame.invocation.serde),
             name=signature.name if name is None else name,
         )
-        return self._frame.called(verb.identity, perform(self._frame, verb))
+        return verb.called(self._frame)
 
     def task_group(self) -> TaskGroup[DurableContext]:
         """A task group whose tasks are child contexts: `async with ctx.task_group() as tg`.
@@ -632,7 +636,7 @@ class DurableContext:
             completion=completion,
             nesting=nesting,
         )
-        return self._frame.called(verb.identity, perform(self._frame, verb))
+        return verb.called(self._frame)
 
     def race(
         self,
@@ -709,7 +713,7 @@ class DurableContext:
             completion=completion,
             nesting=nesting,
         )
-        return self._frame.called(verb.identity, perform(self._frame, verb))
+        return verb.called(self._frame)
 
     def move_on_after(self, duration: float | timedelta, *, name: str = "move_on_after") -> TimeLimit[bool]:
         """A durable time limit: `async with ctx.move_on_after(60) as limit`. Afterwards `limit.expired` tells.

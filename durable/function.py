@@ -19,7 +19,6 @@ from ._engine.frame import Frame
 from ._kernel.errors import PACKAGE, decode_error
 from ._kernel.signatures import describe_callable, evaluate, signature_of
 from ._kernel.values import PLAIN, Converter, converter_for
-from ._operations.child import check_end
 from ._wire import ErrorObject, InvocationInput, InvocationOutput
 from .context import DurableContext
 from .exceptions import NotDurableError, SerializationError
@@ -231,6 +230,8 @@ class DurableFunction(Generic[InputT, ResultT]):
             raise instead from error
 
     async def _run(self, frame: Frame, payload: str | None) -> str:
+        from ._engine.perform import check_end
+
         value = await decode(frame, self._input_converter(), payload, f"the input of {self.name}")
         converter = self._result_converter()
         frame.cover()

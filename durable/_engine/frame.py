@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from .._kernel.errors import PACKAGE
@@ -311,8 +311,13 @@ class Frame:
         for branch, passed in passes:
             branch.passed = passed
 
-    def _levels(self) -> Iterator[tuple[Frame, int, Branch]]:
+    def _levels(self) -> Iterable[tuple[Frame, int, Branch]]:
         """The branches that its task is in, innermost first: blocks, and what they are in."""
+        if self._around or self.branch.is_block:
+            return self._levels_of_blocks()
+        return ((self, 0, self.branch),)
+
+    def _levels_of_blocks(self) -> Iterator[tuple[Frame, int, Branch]]:
         frame: Frame | None = self
         last: Branch | None = None
         while frame is not None:

@@ -69,7 +69,7 @@ class Journal:
         self._linger = anyio.CancelScope()
         # Set when the call in flight has ended; made by the first who waits for it.
         self._call_ended: anyio.Event | None = None
-        # Set by the first note after a quiet time; `None` while the journal's task is awake.
+        # Set when something has been noted and no call is under way; `None` while the journal's task is awake.
         self._noted: anyio.Event | None = None
         # Shields of those who record: they outlive the user's cancellation, not the invocation's abandonment.
         self._shields: set[anyio.CancelScope] = set()
@@ -81,9 +81,8 @@ class Journal:
         """Queue an update that nobody waits for."""
         self._queue.append(update)
         self._queued += 1
-        if self._noted is not None:
-            self._noted.set()
-            self._noted = None
+        if not self._calling:
+            self._wake()
 
     def assume(self, update: OperationUpdate) -> None:
         """Queue an outcome that nobody waits for, and go on as if it was recorded: it is in history now.
@@ -168,20 +167,30 @@ class Journal:
         outside, and marks the invocation before user code unwinds: a saga must not take it for its own.
         """
         try:
-            while True:
-                if not self._queue:
+            while not self._invocation.has_failed:
+                if self._queue and not self._calling:
+                    await self._linger_and_flush()
+                else:
+                    # What is noted during a call, or found one under way, is looked at again after it.
                     self._noted = anyio.Event()
                     await self._noted.wait()
-                mark = self._queued
-                with anyio.CancelScope() as self._linger:
-                    await anyio.sleep(BATCH_LINGER if self._batches else LINGER)
-                if self._recorded < mark and not self._calling:
-                    await self.flush()
-                if self._invocation.has_failed:
-                    await anyio.sleep_forever()
+            await anyio.sleep_forever()
         finally:
             if not self.closed:
                 self._invocation.abandon()
+
+    async def _linger_and_flush(self) -> None:
+        mark = self._queued
+        until = anyio.current_time() + (BATCH_LINGER if self._batches else LINGER)
+        with anyio.CancelScope(deadline=until) as self._linger:
+            await anyio.sleep_forever()
+        if self._recorded < mark and not self._calling:
+            await self.flush()
+
+    def _wake(self) -> None:
+        if self._noted is not None:
+            self._noted.set()
+            self._noted = None
 
     def cut(self) -> None:
         """Let go of those who wait for a record: the invocation is abandoned."""
@@ -212,6 +221,8 @@ class Journal:
             if self._call_ended is not None:
                 self._call_ended.set()
                 self._call_ended = None
+            if self._queue:
+                self._wake()
 
     async def _send(self, batch: Sequence[OperationUpdate]) -> CheckpointDurableExecutionResponse:
         self._calls += 1

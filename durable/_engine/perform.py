@@ -7,6 +7,7 @@ checks that keep replay honest are here, once for all of them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from .._kernel.decide import Decision, Interrupt, Park, Raise, Replay, Return, Run, Start
@@ -45,6 +46,10 @@ class Verb(ABC, Generic[T]):
     loads = False
     ended_by_others = False
     identity: Identity
+
+    def called(self, frame: Frame) -> Coroutine[Any, Any, T]:
+        """What whoever calls it is to await."""
+        return frame.called(self.identity, perform(frame, self))
 
     @abstractmethod
     def decide(self, recorded: Operation | None) -> Decision:
@@ -237,6 +242,22 @@ def fail_divergence(frame: Frame, recorded: Operation | None, found: str) -> Non
     where = f"operation {frame.position} of {'the execution' if frame.context_id is None else 'its context'}"
     error = NonDeterminismError(expected, found, f"{where}, {user_location()}")
     frame.invocation.fail(error)
+
+
+async def check_end(frame: Frame, found: str) -> None:
+    """At the end of a frame's code: everything that was called has begun, and what was recorded was asked for.
+
+    Ends the invocation with a NonDeterminismError if something was not.
+
+    Raises:
+        UnawaitedOperationError: What was called last was not awaited.
+    """
+    error = frame.unawaited(found)
+    if error is not None:
+        raise error
+    recorded = frame.unasked()
+    if recorded is not None:
+        await diverge(frame, recorded, found)
 
 
 def note_start(frame: Frame, verb: Verb[Any], operation_id: str, saga: EnclosingSaga | None) -> None:

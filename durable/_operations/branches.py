@@ -18,7 +18,7 @@ from .._engine.conversion import AnyConverter, decode, encode
 from .._engine.current import frame_var, saga_var
 from .._engine.frame import Frame
 from .._engine.group import BranchGroup
-from .._engine.perform import note_fact, note_start, perform, refuse
+from .._engine.perform import check_end, note_fact, note_start, perform, refuse
 from .._kernel.completion import (
     CODE,
     STATUS,
@@ -38,7 +38,7 @@ from .._kernel.ids import branch_id, outcome_id
 from .._kernel.names import check_name
 from .._wire import Operation, OperationStatus
 from ..exceptions import MalformedPayloadError
-from .child import ChildVerb, check_end
+from .child import ChildVerb
 
 T = TypeVar("T")
 

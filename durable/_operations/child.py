@@ -8,7 +8,7 @@ from typing import TypeVar
 from .._engine.conversion import AnyConverter
 from .._engine.current import frame_var
 from .._engine.frame import Frame
-from .._engine.perform import diverge
+from .._engine.perform import check_end
 from .._kernel.batch import is_large
 from .._kernel.decide import Decision, Interrupt, Run, decide_context
 from .._kernel.errors import rebuild_live
@@ -85,19 +85,3 @@ class ChildVerb(BodyVerb[T]):
             child.end()
             frame.active = None
         return await self.encode(frame, result, f"the result of {self.label}")
-
-
-async def check_end(frame: Frame, found: str) -> None:
-    """At the end of a frame's code: everything that was called has begun, and what was recorded was asked for.
-
-    Ends the invocation with a NonDeterminismError if something was not.
-
-    Raises:
-        UnawaitedOperationError: What was called last was not awaited.
-    """
-    error = frame.unawaited(found)
-    if error is not None:
-        raise error
-    recorded = frame.unasked()
-    if recorded is not None:
-        await diverge(frame, recorded, found)

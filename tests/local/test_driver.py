@@ -19,6 +19,7 @@ from durable.local import Engine, Run
 from durable.local.stores.sqlite import open_store
 from tests.local.fakes import PENDING, FakeStore, ManualClock, clock_of, engine_over, fail, nothing, settled
 from tests.local.flows import Scripted, add, echo, happened, note, wait_for
+from tests.local.stores.files import use_up_room
 
 pytestmark = pytest.mark.anyio
 
@@ -416,6 +417,7 @@ async def test_a_disk_that_is_full_for_a_while(tmp_path: Path):
         return len(await ctx.step(large, event))
 
     try:
+        await use_up_room(store)
         async with engine_over(store) as engine:
             run = await engine.start(work, 500_000)
             assert await run.result() == 500_000

@@ -20,24 +20,33 @@ from ..._wire.operations import StepDetails
 from ...abc import EventRecord
 from .rules import RefusedUpdateError, check_delay
 
+# Every step comes through here twice, and the members of an enum are slow to look up in Python 3.11.
+_START: Final = OperationAction.START
+_SUCCEED: Final = OperationAction.SUCCEED
+_FAIL: Final = OperationAction.FAIL
+_RETRY: Final = OperationAction.RETRY
+
 _OPEN: Final = (None, OperationStatus.STARTED, OperationStatus.READY)
 _ALLOWED: Final = {
-    OperationAction.START: (None, OperationStatus.READY),
-    OperationAction.SUCCEED: _OPEN,
-    OperationAction.FAIL: _OPEN,
-    OperationAction.RETRY: _OPEN,
+    _START: (None, OperationStatus.READY),
+    _SUCCEED: _OPEN,
+    _FAIL: _OPEN,
+    _RETRY: _OPEN,
 }
 _EVENT: Final = {
-    OperationAction.START: EventType.STEP_STARTED,
-    OperationAction.SUCCEED: EventType.STEP_SUCCEEDED,
-    OperationAction.FAIL: EventType.STEP_FAILED,
-    OperationAction.RETRY: EventType.STEP_FAILED,
+    _START: EventType.STEP_STARTED,
+    _SUCCEED: EventType.STEP_SUCCEEDED,
+    _FAIL: EventType.STEP_FAILED,
+    _RETRY: EventType.STEP_FAILED,
 }
+_NO_PAYLOAD: Final = (_START, _FAIL)
+_NO_ERROR: Final = (_START, _SUCCEED)
+_ENDS: Final = (_SUCCEED, _FAIL)
 _STATUS: Final = {
-    OperationAction.START: OperationStatus.STARTED,
-    OperationAction.SUCCEED: OperationStatus.SUCCEEDED,
-    OperationAction.FAIL: OperationStatus.FAILED,
-    OperationAction.RETRY: OperationStatus.PENDING,
+    _START: OperationStatus.STARTED,
+    _SUCCEED: OperationStatus.SUCCEEDED,
+    _FAIL: OperationStatus.FAILED,
+    _RETRY: OperationStatus.PENDING,
 }
 
 
@@ -54,14 +63,14 @@ def apply(known: Operation | None, update: OperationUpdate, now: Timestamp) -> t
     status = None if known is None else known.status
     if status not in allowed:
         raise RefusedUpdateError(f"the STEP is {status}", update)
-    if update.payload is not None and action in {OperationAction.START, OperationAction.FAIL}:
+    if update.payload is not None and action in _NO_PAYLOAD:
         raise RefusedUpdateError(f"{action} has no Payload", update)
-    if update.error is not None and action in {OperationAction.START, OperationAction.SUCCEED}:
+    if update.error is not None and action in _NO_ERROR:
         raise RefusedUpdateError(f"{action} has no Error", update)
     before = known.step_details if known is not None else None
     finished = (before.attempt or 0) if before is not None else 0
     delay = next_attempt = error = None
-    if action is OperationAction.RETRY:
+    if action is _RETRY:
         if update.step_options is None:
             raise RefusedUpdateError("RETRY needs StepOptions", update)
         if update.error is not None and update.payload is not None:
@@ -69,7 +78,7 @@ def apply(known: Operation | None, update: OperationUpdate, now: Timestamp) -> t
         delay = check_delay(update.step_options.next_attempt_delay_seconds, update)
         next_attempt = Timestamp(now + delay * 1000)
         error = update.error
-    if action is OperationAction.START:
+    if action is _START:
         details = before or StepDetails(attempt=0)
     else:
         finished += 1
@@ -84,10 +93,10 @@ def apply(known: Operation | None, update: OperationUpdate, now: Timestamp) -> t
         parent_id=update.parent_id,
         name=update.name,
         sub_type=update.sub_type,
-        end_timestamp=now if action in {OperationAction.SUCCEED, OperationAction.FAIL} else None,
+        end_timestamp=now if action in _ENDS else None,
         step_details=details,
     )
-    attempt = finished + 1 if action is OperationAction.START else finished
+    attempt = finished + 1 if action is _START else finished
     return operation, EventRecord(_EVENT[action], now, update.id, attempt, delay, error)
 
 

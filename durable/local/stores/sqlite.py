@@ -2,7 +2,8 @@
 
 An execution is a row, with what of it is looked for, and a log: each call to the service appends one row that holds
 the operations it changed, whole, and the events. Reading an execution is reading its log, where the last word on an
-operation counts. So a durable step costs one row at the end of one tree.
+operation counts. So a durable step costs one row at the end of a table, and an entry in its index: the logs of all
+executions are in the order in which they were written, so that those of a commit are on few pages together.
 
 Whatever several executions have queued while the last commit was under way goes out in one transaction: one `fsync`
 for all of them (group commit). Reads go through the same thread, so that they see what was queued before.

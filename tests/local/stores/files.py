@@ -56,6 +56,15 @@ async def on_the_thread(store: SqliteStore, query: str) -> Any:
     return await store._thread.read(lambda connection: connection.execute(query).fetchone())
 
 
+async def use_up_room(store: SqliteStore) -> None:
+    """Leave no free pages in the file: what is written next makes it longer."""
+    await on_the_thread(
+        store,
+        "CREATE TABLE used AS SELECT zeroblob(page_size * freelist_count) AS data "
+        "FROM pragma_page_size, pragma_freelist_count",
+    )
+
+
 def read(path: str) -> bytes:
     return Path(path).read_bytes()
 
