@@ -134,18 +134,6 @@ class Branch:
         """Whether its own task may have recorded ground ahead."""
         return self._covers
 
-    @property
-    def goes_on(self) -> bool:
-        """Whether there is recorded ground ahead, in it or in those around it up to the one that was stopped."""
-        branch: Branch | None = self
-        while branch is not None:
-            if branch._covers:
-                return True
-            if branch.is_stopped:
-                return False
-            branch = branch.parent
-        return False
-
     def cover(self) -> None:
         """There may be recorded ground ahead of its task."""
         if not self._covers:
@@ -175,6 +163,11 @@ class Branch:
         while branch is not None and not branch.is_stopped:
             branch = branch.parent
         return branch
+
+    @property
+    def stopped_around(self) -> Branch | None:
+        """The next one that was stopped, around this one."""
+        return None if self.parent is None else self.parent.stopped
 
     def stop(self, owed: int = 0, until: int | None = None) -> None:
         """Let it do nothing new: cancel it, once it has gone over what is recorded.
@@ -215,7 +208,7 @@ class Branch:
         while stopped is not None:
             await stopped._cancellation()
             await self._parking.give_way()
-            stopped = stopped.parent.stopped if stopped.parent is not None else None
+            stopped = stopped.stopped_around
 
     def halts(self) -> bool:
         """Whether `halt` would leave, at once or when the cancellation comes; for what cannot wait for that."""
@@ -226,7 +219,7 @@ class Branch:
         while stopped is not None:
             if stopped._scope is None or not stopped._scope.cancel_called:
                 return True
-            stopped = stopped.parent.stopped if stopped.parent is not None else None
+            stopped = stopped.stopped_around
         return anyio.current_effective_deadline() == -math.inf
 
     def end(self) -> None:

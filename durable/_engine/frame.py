@@ -229,14 +229,13 @@ class Frame:
         """The same for the branch around the block that is open: whether its code has left the block before."""
         return self._has_ground_around(len(self._around) - 1)
 
-    @property
-    def leads_on(self) -> bool:
-        """The same for all the branches that its task is in, up to the one that was stopped."""
+    def leads_on_in(self, stopped: Branch) -> bool:
+        """Whether its task goes on in a branch around it that was stopped: as it is recorded, or is known, that it did."""
         for frame, level, branch in self._levels():
             is_innermost = level == len(frame._around)
-            if frame.has_recorded_ground if is_innermost else frame._has_ground_around(level):
+            if branch.owed or (frame.has_recorded_ground if is_innermost else frame._has_ground_around(level)):
                 return True
-            if branch.is_stopped:
+            if branch is stopped:
                 break
         return False
 

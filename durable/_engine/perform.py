@@ -20,6 +20,7 @@ from .current import batch_var, saga_var
 from .frame import Frame, user_location
 
 if TYPE_CHECKING:
+    from .branch import Branch
     from .current import EnclosingSaga
 
 T = TypeVar("T")
@@ -157,20 +158,23 @@ async def pass_by(frame: Frame, ended: Operation | None) -> None:
     stopped = frame.branch.stopped
     if stopped is not None:
         frame.settle()
-        if not (frame.branch.goes_on if stopped.until is None else _has_seen(frame, stopped.until, ended)):
-            frame.arrive()
-            await frame.branch.halt()
+        while stopped is not None:
+            if not _has_seen(frame, stopped, ended):
+                frame.arrive()
+                await frame.branch.halt()
+                break
+            stopped = stopped.stopped_around
     frame.passed()
 
 
-def _has_seen(frame: Frame, until: int, ended: Operation | None) -> bool:
-    """Whether code that was stopped at that time has got past something."""
-    if ended is not None:
+def _has_seen(frame: Frame, stopped: Branch, ended: Operation | None) -> bool:
+    """Whether code in a branch that was stopped has got past something."""
+    if stopped.until is not None and ended is not None:
         timer = ended.wait_details
         at = timer.scheduled_end_timestamp if timer is not None else ended.end_timestamp
-        if at is not None and at <= until:
+        if at is not None and at <= stopped.until:
             return True
-    return frame.leads_on
+    return frame.leads_on_in(stopped)
 
 
 async def _take(frame: Frame) -> str:
