@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import anyio
 
 from .branch import Branch
 from .frame import Frame
+
+if TYPE_CHECKING:
+    from .branch import Tally
 
 
 class Block:
@@ -63,8 +67,12 @@ class Block:
         """How often it has got past something that ended without it (see `Branch`)."""
         return 0 if self._branch is None else self._branch.passed
 
-    def stop(self, owed: int = 0, until: int | None = None) -> None:
+    def tally(self) -> dict[str, int]:
+        """How far branches inside of it came (see `Branch.tally`)."""
+        return {} if self._branch is None else self._branch.tally()
+
+    def stop(self, owed: int = 0, until: int | None = None, known: Tally | None = None) -> None:
         """Let it do nothing new (see `Branch.stop`)."""
         if self._branch is not None:
             self._branch.was_left = False
-            self._branch.stop(owed, until)
+            self._branch.stop(owed, until, known)

@@ -21,7 +21,13 @@ from typing import TYPE_CHECKING
 import anyio
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import TypeAlias
+
     from .parking import Parking, Waiter
+
+    Tally: TypeAlias = Mapping[str, int]
+    """How far branches came, by their keys (see `Branch.tally`)."""
 
 
 class Branch:
@@ -32,13 +38,16 @@ class Branch:
         waiter: What its task is parked on; `None` while it runs.
         awaited: The branch whose end its task waits for, if it does.
         is_block: Whether it is part of what a task does, inside the branch that the task is in.
-        passed: How often its code has got past something that ended without it: a timer, or another branch.
+        passed: How often its code has got past something that ended without it, a timer or another branch, or has
+            done something by hand.
+        by_hand: How often it had when it did something by hand last, if nothing of it is recorded after that; or 0.
         owed: How often it has to, on replay, before it is where it was stopped.
         until: When it was stopped (epoch milliseconds), if that is all that is known, as it has not come again to
             where it was before the execution was suspended. It gets past what ended before, and nothing else.
         was_left: Whether it is recorded that its code came to its end by itself: nothing new may happen in it.
         is_live: Whether its code has come, in this invocation, to something that has not happened yet.
         is_stopped: Whether this very branch was stopped; see `stopped` for those around it.
+        known: If it was stopped before, and that is recorded: how far the branches inside of it came (see `tally`).
     """
 
     __slots__ = (
@@ -47,12 +56,16 @@ class Branch:
         "_covers",
         "_inside",
         "_is_awaited",
+        "_key",
+        "_left",
         "_parking",
         "_scope",
         "awaited",
+        "by_hand",
         "is_block",
         "is_live",
         "is_stopped",
+        "known",
         "owed",
         "parent",
         "passed",
@@ -69,6 +82,7 @@ class Branch:
         *,
         is_live: bool,
         is_block: bool = False,
+        key: str = "",
     ) -> None:
         self.parent = parent
         self.waiter: Waiter | None = None
@@ -76,10 +90,16 @@ class Branch:
         self.is_live = is_live
         self.is_block = is_block
         self.passed = 0
+        self.by_hand = 0
         self.owed = 0
         self.until: int | None = None
         self.was_left = False
         self.is_stopped = False
+        self.known: Tally | None = None
+        # What tells it from all others, for a tally; a block has none, it is counted with what it is part of.
+        self._key = key
+        # How far branches inside came that have ended, where no record of theirs tells.
+        self._left: dict[str, int] = {}
         self._parking = parking
         # What cancels it; `None` for the function itself, which only ends.
         self._scope = scope
@@ -127,6 +147,36 @@ class Branch:
                     pending.append(current.awaited)
         return False
 
+    # --- How far it came -------------------------------------------------------------------------------------
+
+    def tally(self) -> dict[str, int]:
+        """How far it came, and the branches inside of it, where that matters and no record of theirs tells.
+
+        By the key of each that did something by hand after all that is recorded of it: how often it had got past
+        something by then.
+        """
+        found = dict(self._left)
+        for branch in self._inside:
+            found.update(branch.tally())
+        if self._key and self.by_hand:
+            found[self._key] = self.by_hand
+        return found
+
+    def recall(self) -> None:
+        """As it begins: if something around it was stopped before, it comes as far as it came then."""
+        around = self.parent
+        while around is not None and not (around.is_stopped and around.known is not None):
+            around = around.parent
+        if around is not None and around.known is not None:
+            self._recall(around.known)
+
+    def _recall(self, known: Tally) -> None:
+        self.known = known
+        passed = known.get(self._key, 0) if self._key else 0
+        if passed > self.passed:
+            self.owed = passed - self.passed
+            self.cover()
+
     # --- Covering --------------------------------------------------------------------------------------------
 
     @property
@@ -169,15 +219,20 @@ class Branch:
         """The next one that was stopped, around this one."""
         return None if self.parent is None else self.parent.stopped
 
-    def stop(self, owed: int = 0, until: int | None = None) -> None:
+    def stop(self, owed: int = 0, until: int | None = None, known: Tally | None = None) -> None:
         """Let it do nothing new: cancel it, once it has gone over what is recorded.
 
         Args:
             owed: How often it got past something that ended without it, if that is known.
             until: If that is not known: when it is stopped (epoch milliseconds).
+            known: If that is recorded: how far branches came, this one or those inside of it.
         """
         if self.is_stopped:
             return
+        if known is not None:
+            self._recall(known)
+        if self.known is not None and self._key:
+            owed, until = self.owed, None
         if owed or (until is not None and not self.is_live):
             self.owed, self.until = owed, until
             if not self._covers:
@@ -205,10 +260,9 @@ class Branch:
         """
         stopped = self.stopped
         self.arrive()
-        while stopped is not None:
+        if stopped is not None:
             await stopped._cancellation()
             await self._parking.give_way()
-            stopped = stopped.stopped_around
 
     def halts(self) -> bool:
         """Whether `halt` would leave, at once or when the cancellation comes; for what cannot wait for that."""
@@ -216,17 +270,20 @@ class Branch:
         stopped = self.stopped
         if stopped is None:
             return False
-        while stopped is not None:
-            if stopped._scope is None or not stopped._scope.cancel_called:
-                return True
-            stopped = stopped.stopped_around
+        if stopped._scope is None or not stopped._scope.cancel_called:
+            return True
         return anyio.current_effective_deadline() == -math.inf
 
-    def end(self) -> None:
-        """Its task has ended."""
+    def end(self, *, leaves_tally: bool = True) -> None:
+        """Its task has ended.
+
+        Args:
+            leaves_tally: Whether its code will be run on replay without a record of how far it came.
+        """
         self.arrive()
         if self.parent is not None:
             self.parent._inside.discard(self)
+            self.parent._left.update(self.tally() if leaves_tally else {})
 
     def _cancel(self) -> None:
         if self._scope is not None and not self._scope.cancel_called:

@@ -147,6 +147,9 @@ class Frame:
     def take(self) -> str:
         """The id of the next operation."""
         taken = self._next_id or operation_id(self.prefix, self._position + 1)
+        if self.branch.by_hand or self._around:
+            for _, _, branch in self._levels():
+                branch.by_hand = 0  # what is recorded now shows that it was done
         self._next_id = None
         self._position += 1
         return taken
@@ -230,7 +233,7 @@ class Frame:
         return self._has_ground_around(len(self._around) - 1)
 
     def leads_on_in(self, stopped: Branch) -> bool:
-        """Whether its task goes on in a branch around it that was stopped: as it is recorded, or is known, that it did."""
+        """Whether its task goes on in a branch around it that was stopped, as is recorded or known."""
         for frame, level, branch in self._levels():
             is_innermost = level == len(frame._around)
             if branch.owed or (frame.has_recorded_ground if is_innermost else frame._has_ground_around(level)):
@@ -275,11 +278,14 @@ class Frame:
         stopped = self.branch.stopped
         has_arrived = False
         for _, _, branch in self._levels():
-            branch.is_live = True
             if not has_arrived:
                 branch.owed = 0
                 branch.arrive()
                 has_arrived = stopped is None or branch is stopped
+            if stopped is None:
+                branch.is_live = True
+            elif has_arrived:
+                break  # what is around it may have recorded ground after it
 
     def go_live(self) -> None:
         """Its code has come to something that has not happened yet."""
@@ -300,6 +306,21 @@ class Frame:
                     frame.settle()
                 elif branch.covers and not branch.owed and not frame._has_ground_around(level):
                     branch.arrive()
+
+    def goes_by_hand(self) -> bool:
+        """Whether its code does something now that nothing records: register a compensation by hand, for example.
+
+        In a branch that was stopped before it came to this, it does not. Like what it got past, it is counted.
+        """
+        stopped = self.branch.stopped
+        while stopped is not None:
+            if stopped.until is None and not self.leads_on_in(stopped):
+                return False
+            stopped = stopped.stopped_around
+        self.passed()
+        for _, _, branch in self._levels():
+            branch.by_hand = branch.passed
+        return True
 
     def passes(self) -> Sequence[tuple[Branch, int]]:
         """How often it has done so by now, for each block."""

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Final, Self
 
 import anyio
 
@@ -25,6 +25,12 @@ from ..exceptions import ServiceError
 from .branch import Branch
 from .frame import Frame
 from .parking import Waiter
+
+if TYPE_CHECKING:
+    from .branch import Tally
+
+_KEY: Final = 16
+"""Characters of its operation's id by which a branch is found in a tally."""
 
 BranchBody = Callable[[Frame], Awaitable[None]]
 """What a branch runs: it gets a frame of its own, and raises nothing but cancellation."""
@@ -53,6 +59,9 @@ class BranchGroup:
         self.is_stopped = False
         self.is_over = False
         self._until: int | None = None
+        self._known: Tally | None = None
+        # How far branches came that have ended, where no record of theirs tells.
+        self._left: dict[str, int] = {}
         # Whether the owner has nothing left to do but to wait.
         self._owner_rests = False
         # Those who wait for the end of one branch, until it has come.
@@ -62,6 +71,7 @@ class BranchGroup:
         self,
         body: BranchBody,
         *,
+        operation_id: str,
         at: int,
         covers: bool,
         name: str,
@@ -73,6 +83,7 @@ class BranchGroup:
 
         Args:
             body: What it runs.
+            operation_id: Its own, or of its namespace.
             at: Its position in the owner's frame, or its number among the branches of one operation.
             covers: Whether anything of it is recorded.
             name: For people who look at tasks.
@@ -81,29 +92,41 @@ class BranchGroup:
             context: Its context variables; by default the owner's.
         """
         scope = anyio.CancelScope()
-        branch = Branch(self._parking, self._around, scope, is_live=not covers)
+        key = operation_id[:_KEY]
+        branch = Branch(self._parking, self._around, scope, is_live=not covers, key=key)
         self._running.add(branch)
         if covers:
             branch.cover()
+        branch.recall()
         if self.is_stopped and not spared:
-            branch.stop(until=self._until)
+            branch.stop(until=self._until, known=self._known)
         # Counted here and not when its task gets its turn: in between nobody else may find that none is active.
         self._parking.resume()
         # Not in those of whoever starts it: that may be a branch that has just ended.
-        run = partial(self._run, body, branch, scope, self._frame.path_of_branch(at), ends=ends)
+        path = self._frame.path_of_branch(at)
+        run = partial(self._run, body, branch, scope, operation_id, path, ends=ends)
         (context or self._context).run(partial(self._tasks.start_soon, run, name=name))
         return branch
 
-    def stop(self, until: int | None = None) -> None:
+    def stop(self, until: int | None = None, known: Tally | None = None) -> None:
         """Start nothing more, and let none of the branches do anything new.
 
         Args:
             until: When they are stopped (epoch milliseconds), unless it is recorded what they did until then.
+            known: If it is recorded: how far they came.
         """
         self.is_stopped = True
         self._until = until
+        self._known = known
         for branch in tuple(self._running):
-            branch.stop(until=until)
+            branch.stop(until=until, known=known)
+
+    def tally(self) -> dict[str, int]:
+        """How far the branches came (see `Branch.tally`)."""
+        found = dict(self._left)
+        for branch in self._running:
+            found.update(branch.tally())
+        return found
 
     def is_running(self, branch: Branch) -> bool:
         """Whether a branch has not ended."""
@@ -155,7 +178,14 @@ class BranchGroup:
             self.is_over = True
 
     async def _run(
-        self, body: BranchBody, branch: Branch, scope: anyio.CancelScope, path: tuple[int, ...], *, ends: bool
+        self,
+        body: BranchBody,
+        branch: Branch,
+        scope: anyio.CancelScope,
+        operation_id: str,
+        path: tuple[int, ...],
+        *,
+        ends: bool,
     ) -> None:
         try:
             with scope:
@@ -167,9 +197,13 @@ class BranchGroup:
                 self._frame.invocation.fail(ServiceError(text, retryable=True))
             raise
         finally:
-            self._end(branch)
+            self._end(branch, operation_id)
 
-    def _end(self, branch: Branch) -> None:
+    def _end(self, branch: Branch, operation_id: str) -> None:
+        recorded = self._frame.invocation.history.get(operation_id)
+        leaves_tally = recorded is None or not recorded.is_final
+        if leaves_tally:
+            self._left.update(branch.tally())
         self._running.discard(branch)
         # Others go on first: were this one to leave before, it might look as if nobody was left.
         for waiter in self._waiters.pop(branch, ()):
@@ -178,5 +212,5 @@ class BranchGroup:
         if self._owner_rests and not self._running:
             self._frame.cover()
             self._parking.resume()
-        branch.end()
+        branch.end(leaves_tally=leaves_tally)
         self._parking.rest()

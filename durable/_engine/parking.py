@@ -104,6 +104,8 @@ class Parking:
         # How often an operation was begun; and what to do when none has been for a while.
         self.turns = 0
         self._when_still: list[Callable[[], None]] = []
+        # How many fan-outs let their branches come to where they were before they begin others.
+        self.going_over = 0
         # How often nobody was active any more, and whether it is being looked into, or has been found to be so.
         self._stops = 0
         self._is_stopping = False
@@ -170,6 +172,8 @@ class Parking:
 
     async def _call_when_still(self) -> None:
         await self.stillness()
+        while self.going_over:
+            await self.stillness()
         functions, self._when_still = self._when_still, []
         for function in functions:
             function()

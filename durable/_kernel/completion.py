@@ -258,6 +258,7 @@ class BatchRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
         statuses: The items' statuses, a character each (see `CODE`).
         items: The items; left out where they are rebuilt from the branches' own records.
         operations: How many operations there are inside, as far as known: a service does not give them any more.
+        passed: If branches are run on replay: how far they had come, where no record of theirs tells.
     """
 
     reason: CompletionReason
@@ -265,6 +266,7 @@ class BatchRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     statuses: str
     items: list[ItemRecord] | None = None
     operations: int = 0
+    passed: dict[str, int] = {}
 
 
 _encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode

@@ -135,7 +135,13 @@ class FanOut(Generic[T]):
         self._running = 0
         # Whether branches that had begun before this invocation have not come to where they were.
         self._is_behind = False
+        # Meanwhile: whether those succeeded that ended in this invocation. They still take up room.
+        self._late: list[bool] = []
         self._started: set[int] = set()
+
+    def tally(self) -> dict[str, int]:
+        """How far branches came, where no record of theirs tells."""
+        return self._group.tally()
 
     async def run(self) -> BatchResult[T]:
         """Run what is to run, and wait for it."""
@@ -171,14 +177,29 @@ class FanOut(Generic[T]):
         begun = [index for index in range(self._branches.count) if self._has_begun(index)]
         if not begun:
             return
+        parking = self._owner.invocation.parking
+        parking.going_over += 1
         self._is_behind = True
-        self._todo = iter(begun)
-        await self._start_all()
-        await self._owner.invocation.parking.stillness()
-        self._is_behind = False
-        known = set(begun)
-        self._todo = chain(self._todo, (index for index in range(self._branches.count) if index not in known))
-        if self._outcomes and self._reason is None:
+        try:
+            self._todo = iter(begun)
+            await self._start_all()
+            await parking.stillness()
+            known = set(begun)
+            self._todo = chain(self._todo, (index for index in range(self._branches.count) if index not in known))
+            self._decide_if_any()
+            if self._reason is None and self._late:
+                # They ended just now. Others may have begun before, and done nothing that is recorded.
+                await self._start_all()
+        finally:
+            self._is_behind = False
+            parking.going_over -= 1
+        late, self._late = self._late, []
+        for succeeded in late:
+            self._count(succeeded=succeeded)
+        self._decide_if_any()
+
+    def _decide_if_any(self) -> None:
+        if (self._succeeded or self._failed) and self._reason is None:
             self._decide()
             self._note_decision(others=self._running)
 
@@ -191,7 +212,7 @@ class FanOut(Generic[T]):
 
     def _start_next(self) -> bool:
         """Start one more branch, if there is one and room for it."""
-        if self._running >= self._policy.limit:
+        if self._running + len(self._late) >= self._policy.limit:
             return False
         index = next(self._todo, None)
         if index is None:
@@ -220,12 +241,12 @@ class FanOut(Generic[T]):
             try:
                 value = await body(slot)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is the branch's outcome
-                self._end(index, plan.name, error=error)
+                self._end(index, plan.name, error=error, late=slot.branch.is_live)
             except BaseException:
                 goes_on = slot.branch.is_stopped  # by itself; otherwise whoever waits for all of them is cancelled
                 raise
             else:
-                self._end(index, plan.name, value=value)
+                self._end(index, plan.name, value=value, late=slot.branch.is_live)
             finally:
                 self._running -= 1
                 if goes_on and self._owner.invocation.ending is None:
@@ -233,6 +254,7 @@ class FanOut(Generic[T]):
 
         self._group.start(
             run,
+            operation_id=self._id(index),
             at=index,
             covers=not self._is_new and (self._flat or self._record is not None or recorded is not None),
             name=f"durable branch {plan.name}",
@@ -282,10 +304,15 @@ class FanOut(Generic[T]):
 
     # --- Ending ----------------------------------------------------------------------------------------------
 
-    def _end(self, index: int, name: str, *, value: T | None = None, error: Exception | None = None) -> None:
+    def _end(
+        self, index: int, name: str, *, value: T | None = None, error: Exception | None = None, late: bool
+    ) -> None:
         status: ItemStatus = "succeeded" if error is None else "failed"
         self._outcomes[index] = BatchItem(index=index, name=name, status=status, result=value, error=error)
-        self._count(succeeded=error is None)
+        if self._is_behind and late:
+            self._late.append(error is None)
+        else:
+            self._count(succeeded=error is None)
         if not self._has_open_ends:
             recorded = self._recorded(index)
             self._has_open_ends = recorded is None or not recorded.is_final
@@ -316,7 +343,10 @@ class FanOut(Generic[T]):
     def _complete(self, reason: CompletionReason) -> None:
         """Let nothing new begin, and what has begun come as far as it came before."""
         self._reason = reason
-        self._group.stop(None if self._record is not None else self._owner.invocation.clock.now())
+        if self._record is not None:
+            self._group.stop(known=self._record.passed)
+        else:
+            self._group.stop(self._owner.invocation.clock.now())
         self._todo = iter(()) if self._is_new else filter(self._has_begun, self._todo)
 
     def _note_decision(self, *, others: int) -> None:
@@ -332,6 +362,7 @@ class FanOut(Generic[T]):
             reason=reason,
             successful=self._policy.completion.is_met(reason, self._progress()),
             statuses="".join(CODE[self._outcome(index).status] for index in range(self._branches.count)),
+            passed=self._group.tally(),
         )
         name = f"{self._policy.identity.name} decided"
         note_fact(self._owner, outcome_id(self._id_of_all), name, encode_batch(decision))

@@ -82,18 +82,27 @@ class FanOutVerb(BodyVerb[BatchResult[T]]):
     async def run(self, frame: Frame, operation_id: str, decision: Run | Interrupt) -> OperationUpdate:  # noqa: ARG002
         """Run the branches."""
         owner = Frame(frame.invocation, context_id=operation_id, parent=frame, is_slot=True)
+        fan_out = FanOut(owner, self._branches, self._policy, None)
         try:
-            result = await self._run_in(frame, owner, None)
+            result = await self._run_in(frame, fan_out)
         except Exception as error:  # noqa: BLE001 - the completion policy's own
             if owner.registers:
                 _, rebuilt = rebuild_live(error)
                 raise rebuilt from rebuilt.__cause__  # it stays open, as a child does
             return self.failed(operation_id, error)
         inside = 0 if self._budget.limit is None else frame.invocation.history.inside(operation_id)
-        payload = await self._encode(owner, result, inside, with_items=not owner.registers)
-        rebuild = owner.registers or is_large(payload)
+        record = BatchRecord(
+            reason=result.completion_reason,
+            successful=result.is_successful,
+            statuses="".join(CODE[item.status] for item in result.items),
+            operations=inside,
+        )
+        rebuild = owner.registers
+        if not rebuild:
+            payload = encode_batch(msgspec.structs.replace(record, items=await self._records_of(owner, result)))
+            rebuild = is_large(payload)
         if rebuild:
-            payload = await self._encode(owner, result, inside, with_items=False)
+            payload = encode_batch(msgspec.structs.replace(record, passed=fan_out.tally()))
         self._live = (payload, result)
         return self.update(
             operation_id,
@@ -109,7 +118,7 @@ class FanOutVerb(BodyVerb[BatchResult[T]]):
         recorded = frame.invocation.history.get(operation_id)
         record = decode_record(recorded.result if recorded is not None else None, self.identity)
         owner = Frame(frame.invocation, context_id=operation_id, parent=frame, finished=True, is_slot=True)
-        return await self._run_in(frame, owner, record)
+        return await self._run_in(frame, FanOut(owner, self._branches, self._policy, record))
 
     async def load(self, frame: Frame, payload: str | None) -> BatchResult[T]:
         """The outcomes, each decoded by its function's return annotation."""
@@ -120,10 +129,10 @@ class FanOutVerb(BodyVerb[BatchResult[T]]):
         items = [await self._item(frame, index, item) for index, item in enumerate(record.items or ())]
         return BatchResult(items=items, completion_reason=record.reason, is_successful=record.successful)
 
-    async def _run_in(self, frame: Frame, owner: Frame, record: BatchRecord | None) -> BatchResult[T]:
+    async def _run_in(self, frame: Frame, fan_out: FanOut[T]) -> BatchResult[T]:
         frame.active = self.label
         try:
-            return await FanOut(owner, self._branches, self._policy, record).run()
+            return await fan_out.run()
         finally:
             frame.active = None
 
@@ -139,28 +148,19 @@ class FanOutVerb(BodyVerb[BatchResult[T]]):
         error = decode_error(item.error) if item.status == "failed" else None
         return BatchItem(index=index, name=plan.name, status=item.status, result=result, error=error)
 
-    async def _encode(self, owner: Frame, result: BatchResult[T], inside: int, *, with_items: bool) -> str:
-        items: list[ItemRecord] | None = None
-        if with_items:
-            items = []
-            size = 0
-            for item in result.items:
-                record = await self._record_of(owner, item)
-                items.append(record)
-                size += len(record.result)
-                if record.error is not None:
-                    size += len(record.error.error_message or "") + len(record.error.error_data or "")
-                if size > REPLAY_CHILDREN_BYTES:
-                    break  # too large already: whoever asked sees that, and asks for the summary
-        return encode_batch(
-            BatchRecord(
-                reason=result.completion_reason,
-                successful=result.is_successful,
-                statuses="".join(CODE[item.status] for item in result.items),
-                items=items,
-                operations=inside,
-            )
-        )
+    async def _records_of(self, owner: Frame, result: BatchResult[T]) -> list[ItemRecord]:
+        """The items as they are recorded; the first ones, if they are too large to be."""
+        records: list[ItemRecord] = []
+        size = 0
+        for item in result.items:
+            record = await self._record_of(owner, item)
+            records.append(record)
+            size += len(record.result)
+            if record.error is not None:
+                size += len(record.error.error_message or "") + len(record.error.error_data or "")
+            if size > REPLAY_CHILDREN_BYTES:
+                break
+        return records
 
     async def _record_of(self, owner: Frame, item: BatchItem[T]) -> ItemRecord:
         if item.status == "succeeded":

@@ -39,12 +39,14 @@ class BlockEnd(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     Attributes:
         stopped: Whether the operation was first.
         raised: Whether being stopped made the block's code raise something else than the cancellation.
-        passed: If it was stopped: how often its code had got past something that ended without it.
+        passed: If it was stopped: how often its code had got past something that no record shows.
+        inside: The same of the branches inside of it (see `Branch.tally`).
     """
 
     stopped: bool = False
     raised: bool = False
     passed: int = 0
+    inside: dict[str, int] = {}
 
 
 _SUFFIX: Final = " outcome"
@@ -85,7 +87,7 @@ class Limit:
         if outcome is not None and outcome.is_final:
             end = _decode_end(outcome.result, self._name)
             if end.stopped:
-                self._block.stop(end.passed)
+                self._block.stop(end.passed, known=end.inside)
         elif trigger is not None:
             self._changed(trigger)
             if not trigger.is_final:
@@ -108,14 +110,14 @@ class Limit:
         if self._watch is not None:
             frame.invocation.parking.forget(self._watch)
         unasked = frame.unasked() if error is None else None
-        was_stopped, passed = self._block.is_stopped, self._block.passed
+        was_stopped, passed, inside = self._block.is_stopped, self._block.passed, self._block.tally()
         stopped = self._block.leave(kind, error, traceback)
         if unasked is not None:
             await diverge(frame, unasked, f"the end of the block of {self._name}")
         if stopped or error is None or isinstance(error, Exception):
             end = BlockEnd()
             if stopped or (was_stopped and error is not None):
-                end = BlockEnd(stopped=True, raised=not stopped, passed=passed)
+                end = BlockEnd(stopped=True, raised=not stopped, passed=passed, inside=inside)
             recorded = await perform(frame, _OutcomeVerb(frame, self._name, end), outcome_id(trigger_id))
             if (recorded.stopped, recorded.raised) != (end.stopped, end.raised):
                 found = f"{self._name} stopping its block" if stopped else f"the end of the block of {self._name}"

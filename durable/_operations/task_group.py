@@ -106,11 +106,13 @@ class GroupStop(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     Attributes:
         by: The number of the task that failed, or that cancelled the group, from 1; 0 if it was none of them.
-        block: How often the block had got past something that ended without it; `None` if it had been left.
+        block: How often the block had got past something that no record shows; `None` if it had been left.
+        inside: The same of the tasks, and of branches further in (see `Branch.tally`).
     """
 
     by: int = 0
     block: int | None = None
+    inside: dict[str, int] = {}
 
 
 def _decode_stop(payload: str | None) -> GroupStop:
@@ -141,6 +143,8 @@ class TaskGroup(Generic[ContextT]):
         self._stop: GroupStop | None = None
         self._stop_id = ""
         self._stop_is_recorded = False
+        # How far branches came that were started inside of the block and belong to others.
+        self._in_block: dict[str, int] = {}
         # Whether others than the one that failed were running when it was.
         self._stops_others = False
         # The saga around the group: its tasks belong to that, not to one that is begun in the block and may end
@@ -217,6 +221,7 @@ class TaskGroup(Generic[ContextT]):
         self._running[number] = operation_id
         branch = handle._branch = self._group.start(
             run,
+            operation_id=operation_id,
             at=frame.position,
             covers=recorded is not None,
             name=f"durable task {name}",
@@ -247,15 +252,19 @@ class TaskGroup(Generic[ContextT]):
         """
         if self._stop is not None:
             if self._stop_is_recorded and number == self._stop.by:
-                self._group.stop()  # it as well, now that it has come to this again
+                # It as well, now that it has come to this again.
+                self._group.stop(known=self._stop.inside)
             return
         self._stop = GroupStop(by=number)
         self._stops_others = self._others_run()
         if not self._block.is_open:
             self._note_stop()
-        until = self._frame.invocation.clock.now() if until is None else until
-        self._group.stop(until)
-        self._block.stop(until=until)
+        if until is None:
+            self._group.stop(known=self._group.tally())
+            self._block.stop(until=self._frame.invocation.clock.now())
+        else:
+            self._group.stop(until)
+            self._block.stop(until=until)
 
     def _others_run(self) -> bool:
         """Whether tasks run that have not ended, in this invocation or before, other than the one that failed."""
@@ -274,7 +283,8 @@ class TaskGroup(Generic[ContextT]):
             block: How often it got past something that ended without it; `None` if it was left before.
         """
         if self._stop is not None and (block is not None or self._stops_others or self._others_run()):
-            fact = msgspec.json.encode(msgspec.structs.replace(self._stop, block=block)).decode()
+            inside = {**self._group.tally(), **self._in_block}
+            fact = msgspec.json.encode(msgspec.structs.replace(self._stop, block=block, inside=inside)).decode()
             note_fact(self._frame, self._stop_id, "task group stopped", fact)
 
     async def __aenter__(self) -> Self:
@@ -292,9 +302,9 @@ class TaskGroup(Generic[ContextT]):
         if recorded is not None and recorded.is_final:
             self._stop = _decode_stop(recorded.result)
             self._stop_is_recorded = True
-            self._group.stop()
+            self._group.stop(known=self._stop.inside)
             if self._stop.block is not None:
-                self._block.stop(self._stop.block)
+                self._block.stop(self._stop.block, known=self._stop.inside)
         return self
 
     async def __aexit__(
@@ -308,6 +318,7 @@ class TaskGroup(Generic[ContextT]):
         unasked = self._frame.unasked() if error is None else None
         own = error if isinstance(error, Exception) else None
         was_stopped, passed = self._block.is_stopped, self._block.passed
+        self._in_block = self._block.tally()
         caught = self._block.leave(kind, error, traceback)
         if was_stopped and not self._stop_is_recorded:
             self._note_stop(passed if caught or own is not None else None)

@@ -220,7 +220,8 @@ class Registration:
             retry=retry,
             timeout=_seconds(timeout),
         )
-        self._register(frame, entry, *args)
+        if frame.goes_by_hand():
+            self._register(frame, entry, *args)
 
     def cleanup(
         self,
@@ -250,19 +251,19 @@ class Registration:
         """
         self._check_goes_on()
         frame, shown = self._registering(function, name, "cleanup", "a cleanup")
-        self._cleanups.append(
-            Entry(
-                forward_id=frame.reserve("cleanup"),
-                name=shown,
-                undo=function,
-                args=args,
-                path=frame.path,
-                by_hand=True,
-                retry=retry,
-                timeout=_seconds(timeout),
-            )
+        entry = Entry(
+            forward_id=frame.reserve("cleanup"),
+            name=shown,
+            undo=function,
+            args=args,
+            path=frame.path,
+            by_hand=True,
+            retry=retry,
+            timeout=_seconds(timeout),
         )
-        _mark(frame, self._frame)
+        if frame.goes_by_hand():
+            self._cleanups.append(entry)
+            _mark(frame, self._frame)
 
     def savepoint(self) -> Savepoint:
         """A place to roll back to, with `rollback_to`. Records nothing.
@@ -288,8 +289,9 @@ class Registration:
             FrameMisuseError: As for `rollback`.
         """
         self._check_alone("pivot()")
-        self._ledger.clear()
-        self._savepoints.clear()
+        if self._frame.goes_by_hand():
+            self._ledger.clear()
+            self._savepoints.clear()
 
     async def _step(self, frame: Frame, verb: StepVerb[Any], entry: Entry) -> Any:
         """A step whose compensation is registered when it has succeeded."""

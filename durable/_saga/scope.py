@@ -300,6 +300,7 @@ class SagaScope(Registration):
             if isinstance(error, Exception):
                 raise error
         elif error is None and self._doom is None:
+            self._frame.goes_by_hand()  # nothing else tells that it was left, and undoes nothing any more
             outer = self._outer
             while outer is not None and outer.result is not None:
                 outer = outer._outer  # one that was rolled back by hand is over, although its block goes on

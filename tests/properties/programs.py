@@ -219,6 +219,7 @@ class Run:
         retreats: The retreats that were made.
         by_hand: What was registered by hand.
         cleanups: What was registered to be cleaned up.
+        perhaps: What was registered in invocations that crashed, of either kind; if not again, it may not count.
     """
 
     root: Saga
@@ -230,7 +231,19 @@ class Run:
     retreats: set[int] = field(default_factory=set)
     by_hand: set[int] = field(default_factory=set)
     cleanups: set[int] = field(default_factory=set)
+    perhaps: set[int] = field(default_factory=set)
     harness: Harness | None = None
+    _before: tuple[set[int], set[int]] = (set(), set())
+
+    def begin(self) -> None:
+        """An invocation begins."""
+        self._before = set(self.by_hand), set(self.cleanups)
+
+    def crash(self) -> None:
+        """It crashed: what was registered in it by hand, in its memory alone, may come to nothing."""
+        by_hand, cleanups = self._before
+        self.perhaps |= (self.by_hand - by_hand) | (self.cleanups - cleanups)
+        self.by_hand, self.cleanups = by_hand, cleanups
 
     def function(self) -> DurableFunction[Any, Any]:
         """The program as a durable function."""
@@ -250,11 +263,17 @@ class Run:
         elif isinstance(node, Fail):
             raise Boom(node.name)
         elif isinstance(node, Pivot):
-            current_saga().pivot()
-            self.pivots.add(node.number)
+            s = current_saga()
+            s._savepoints.append(mark := s.savepoint())
+            s.pivot()
+            if mark not in s._savepoints:  # not in a branch that was stopped before it came to this
+                self.pivots.add(node.number)
         elif isinstance(node, Cleanup):
-            current_saga().cleanup(self._tidy, node.number, name=node.name)
-            self.cleanups.add(node.number)
+            s = current_saga()
+            before = len(s._cleanups)
+            s.cleanup(self._tidy, node.number, name=node.name)
+            if len(s._cleanups) > before:  # not in a branch that was stopped before it came to this
+                self.cleanups.add(node.number)
         elif isinstance(node, Saga):
             await self._handled(node.handled, lambda: self._saga(ctx, node))
         elif isinstance(node, Retreat):
@@ -345,8 +364,10 @@ class Run:
         if node.undo == "none":
             await ctx.step(self._do, node, **options)
         elif node.undo == "by hand":
+            before = len(s._ledger)
             s.compensate(self._undo, node, name=node.name, retry=_retry_of(node))
-            self.by_hand.add(node.number)
+            if len(s._ledger) > before:
+                self.by_hand.add(node.number)
         elif node.undo == "success":
             await s.step(
                 self._do, node, compensate=lambda _: self._undo(node), compensate_retry=_retry_of(node), **options

@@ -56,7 +56,7 @@ def test_what_holds_for_every_saga(backend: str, monkeypatch: pytest.MonkeyPatch
         max_examples=EXAMPLES,
         deadline=None,
         print_blob=True,
-        derandomize=True,
+        derandomize=False,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
     @given(program=programs, crashes=crashes, decision=decisions, seed=st.integers(0, 2**32))
@@ -86,9 +86,11 @@ async def execute(program: Saga, crashes: Sequence[tuple[str, int]], decision: s
     harness.client.after = _crash_at(due["after"])
     asked: dict[str, int] = {}
     for _ in range(500):
+        run.begin()
         try:
             output = await harness.invoke()
         except CrashError:
+            run.crash()
             continue
         if output.status is not InvocationStatus.PENDING:
             return run, output
@@ -189,6 +191,8 @@ class History:
         for number, node in self.nodes.items():
             if not isinstance(node, Step) or node.undo == "none" or not self.took_effect(node):
                 continue
+            if number in self.run.perhaps - self.run.by_hand and number not in undone:
+                continue
             scope = self.undone_by(node)
             told = [] if scope is None else self.items(scope, node)
             if scope is None:
@@ -210,7 +214,7 @@ class History:
     def took_effect(self, node: Step) -> bool:
         """Whether there is something to undo, by its record."""
         if node.undo == "by hand":
-            return node.number in self.run.by_hand
+            return node.number in self.run.by_hand | self.run.perhaps
         forward = self.forward(node)
         if forward is None:
             return False
@@ -295,8 +299,10 @@ class History:
 
     def check_cleanups(self) -> None:
         recorded = [operation for operation in self.operations if operation.sub_type == "Cleanup"]
-        assert {_number(one) for one in recorded} == self.run.cleanups, "every cleanup is run, and nothing else"
-        assert len(recorded) == len(self.run.cleanups)
+        numbers = {_number(one) for one in recorded}
+        assert numbers >= self.run.cleanups, "every cleanup is run"
+        assert numbers <= self.run.cleanups | self.run.perhaps, "nothing else is run as a cleanup"
+        assert len(recorded) == len(numbers)
         assert all(one.status is OperationStatus.SUCCEEDED for one in recorded)
 
     # --- Records ---------------------------------------------------------------------------------------------
