@@ -33,6 +33,11 @@ class Block:
         """Whether it is open, and has been stopped."""
         return self._branch is not None and self._branch.is_stopped
 
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether it has been cancelled, as it was stopped."""
+        return self._scope.cancel_called
+
     def enter(self, *, was_left: bool = False) -> None:
         """Begin.
 
@@ -43,7 +48,7 @@ class Block:
         around = frame.branch
         self._scope.__enter__()
         self._branch = Branch(frame.invocation.parking, around, self._scope, is_live=around.is_live, is_block=True)
-        self._branch.was_left = was_left
+        self._branch.was_left = self._branch.end_is_recorded = was_left
         frame.open_block(self._branch)
         if around.covers:
             frame.cover()

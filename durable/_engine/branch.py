@@ -44,6 +44,7 @@ class Branch:
         owed: How often it has to, on replay, before it is where it was stopped.
         until: When it was stopped (epoch milliseconds), if that is all that is known, as it has not come again to
             where it was before the execution was suspended. It gets past what ended before, and nothing else.
+        end_is_recorded: Whether it is recorded that its code has left it, stopped or not.
         was_left: Whether it is recorded that its code came to its end by itself: nothing new may happen in it.
         is_live: Whether its code has come, in this invocation, to something that has not happened yet.
         is_stopped: Whether this very branch was stopped; see `stopped` for those around it.
@@ -62,6 +63,7 @@ class Branch:
         "_scope",
         "awaited",
         "by_hand",
+        "end_is_recorded",
         "is_block",
         "is_live",
         "is_stopped",
@@ -94,6 +96,7 @@ class Branch:
         self.owed = 0
         self.until: int | None = None
         self.was_left = False
+        self.end_is_recorded = False
         self.is_stopped = False
         self.known: Tally | None = None
         # What tells it from all others, for a tally; a block has none, it is counted with what it is part of.

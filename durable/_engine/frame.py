@@ -244,6 +244,9 @@ class Frame:
 
     def _has_ground_around(self, level: int) -> bool:
         prefix, position, reserved, blocks, _, _ = self._around[level]
+        block = self.branch if level + 1 == len(self._around) else self._around[level + 1][-1]
+        if block.end_is_recorded:
+            return True
         if operation_id(prefix, position + 1) in self.invocation.history:
             return True
         if self._without_position(prefix, reserved, blocks) is not None:

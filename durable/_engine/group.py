@@ -121,6 +121,15 @@ class BranchGroup:
         for branch in tuple(self._running):
             branch.stop(until=until, known=known)
 
+    async def catch_up(self, frame: Frame) -> None:
+        """Before all are stopped: let branches that had begun before come to where they were.
+
+        Args:
+            frame: Whose code is about to stop them.
+        """
+        if any(not branch.is_live and branch is not frame.branch for branch in self._running):
+            await self._parking.stillness()
+
     def tally(self) -> dict[str, int]:
         """How far the branches came (see `Branch.tally`)."""
         found = dict(self._left)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any, Final
 
+import anyio
 import msgspec
 
 from .._engine.block import Block
@@ -38,7 +39,8 @@ class BlockEnd(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     Attributes:
         stopped: Whether the operation was first.
-        raised: Whether being stopped made the block's code raise something else than the cancellation.
+        raised: Whether being stopped made the block's code raise something else than the cancellation, or whether
+            the code came to its end all the same.
         passed: If it was stopped: how often its code had got past something that no record shows.
         inside: The same of the branches inside of it (see `Branch.tally`).
     """
@@ -69,6 +71,8 @@ class Limit:
         # The trigger's operation, from the beginning of `enter`.
         self._trigger_id: str | None = None
         self._watch: Watch | None = None
+        # Whether it is recorded that the block's code was left by its cancellation, and by nothing else.
+        self._was_cancelled = False
 
     async def enter(self) -> None:
         """Begin: records the operation."""
@@ -87,6 +91,7 @@ class Limit:
         if outcome is not None and outcome.is_final:
             end = _decode_end(outcome.result, self._name)
             if end.stopped:
+                self._was_cancelled = not end.raised
                 self._block.stop(end.passed, known=end.inside)
         elif trigger is not None:
             self._changed(trigger)
@@ -110,16 +115,26 @@ class Limit:
         if self._watch is not None:
             frame.invocation.parking.forget(self._watch)
         unasked = frame.unasked() if error is None else None
+        if error is None and unasked is None and self._was_cancelled:
+            # The first time it did not come to its end: it was cancelled where it waited for something else than
+            # an operation.
+            try:
+                await frame.branch.halt()
+            except anyio.get_cancelled_exc_class() as cancellation:
+                kind, error, traceback = type(cancellation), cancellation, cancellation.__traceback__
         was_stopped, passed, inside = self._block.is_stopped, self._block.passed, self._block.tally()
+        was_cancelled = self._block.is_cancelled
         stopped = self._block.leave(kind, error, traceback)
         if unasked is not None:
             await diverge(frame, unasked, f"the end of the block of {self._name}")
         if stopped or error is None or isinstance(error, Exception):
             end = BlockEnd()
-            if stopped or (was_stopped and error is not None):
+            if stopped or (was_stopped and (error is not None or was_cancelled)):
                 end = BlockEnd(stopped=True, raised=not stopped, passed=passed, inside=inside)
             recorded = await perform(frame, _OutcomeVerb(frame, self._name, end), outcome_id(trigger_id))
-            if (recorded.stopped, recorded.raised) != (end.stopped, end.raised):
+            # The code may have come to its end although it was cancelled, or before it could notice.
+            ended = error is None and not stopped and (recorded.raised or not recorded.stopped)
+            if not ended and (recorded.stopped, recorded.raised) != (end.stopped, end.raised):
                 found = f"{self._name} stopping its block" if stopped else f"the end of the block of {self._name}"
                 await diverge(frame, frame.invocation.history.get(outcome_id(trigger_id)), found)
         return stopped

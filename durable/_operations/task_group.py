@@ -211,6 +211,8 @@ class TaskGroup(Generic[ContextT]):
                 handle._value = await perform(slot, verb, operation_id)
             except Exception as error:  # noqa: BLE001 - raised where the group is left
                 handle._error = self._errors[number] = error
+                if self._stop is None:
+                    await self._group.catch_up(slot)
                 self._stop_because_of(number)
             finally:
                 self._running.pop(number, None)
@@ -317,6 +319,8 @@ class TaskGroup(Generic[ContextT]):
         """
         unasked = self._frame.unasked() if error is None else None
         own = error if isinstance(error, Exception) else None
+        if own is not None and self._stop is None:
+            await self._group.catch_up(self._frame)
         was_stopped, passed = self._block.is_stopped, self._block.passed
         self._in_block = self._block.tally()
         caught = self._block.leave(kind, error, traceback)
