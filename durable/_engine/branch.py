@@ -93,7 +93,7 @@ class Branch:
         self.is_block = is_block
         self.passed = 0
         self.by_hand = 0
-        self.owed = 0
+        self.owed: int = 0
         self.until: int | None = None
         self.was_left = False
         self.end_is_recorded = False

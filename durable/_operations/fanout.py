@@ -97,10 +97,10 @@ class FanOutVerb(BodyVerb[BatchResult[T]]):
             statuses="".join(CODE[item.status] for item in result.items),
             operations=inside,
         )
-        rebuild = owner.registers
-        if not rebuild:
+        payload = ""
+        if not owner.registers:
             payload = encode_batch(msgspec.structs.replace(record, items=await self._records_of(owner, result)))
-            rebuild = is_large(payload)
+        rebuild = owner.registers or is_large(payload)
         if rebuild:
             payload = encode_batch(msgspec.structs.replace(record, passed=fan_out.tally()))
         self._live = (payload, result)

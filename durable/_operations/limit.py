@@ -129,7 +129,7 @@ class Limit:
             await diverge(frame, unasked, f"the end of the block of {self._name}")
         if stopped or error is None or isinstance(error, Exception):
             end = BlockEnd()
-            if stopped or (was_stopped and (error is not None or was_cancelled)):
+            if stopped or (was_stopped and was_cancelled):  # otherwise it came to its end first
                 end = BlockEnd(stopped=True, raised=not stopped, passed=passed, inside=inside)
             recorded = await perform(frame, _OutcomeVerb(frame, self._name, end), outcome_id(trigger_id))
             # The code may have come to its end although it was cancelled, or before it could notice.
