@@ -128,7 +128,8 @@ class BranchGroup:
             frame: Whose code is about to stop them.
         """
         if any(not branch.is_live and branch is not frame.branch for branch in self._running):
-            await self._parking.stillness()
+            with anyio.CancelScope(shield=True):  # a few turns of the event loop
+                await self._parking.replayed()
 
     def tally(self) -> dict[str, int]:
         """How far the branches came (see `Branch.tally`)."""

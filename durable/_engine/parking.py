@@ -164,6 +164,12 @@ class Parking:
             for _ in range(STILL):
                 await self.give_way()
 
+    async def replayed(self) -> None:
+        """Return when no operation has begun for some turns, and no fan-out has branches to start again."""
+        await self.stillness()
+        while self.going_over:
+            await self.stillness()
+
     def call_when_still(self, function: Callable[[], None]) -> None:
         """Call it when no operation has begun for some turns of the event loop."""
         self._when_still.append(function)
@@ -171,9 +177,7 @@ class Parking:
             self._tasks.start_soon(self._call_when_still, name="durable: waits for stillness")
 
     async def _call_when_still(self) -> None:
-        await self.stillness()
-        while self.going_over:
-            await self.stillness()
+        await self.replayed()
         functions, self._when_still = self._when_still, []
         for function in functions:
             function()

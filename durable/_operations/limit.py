@@ -132,9 +132,9 @@ class Limit:
             if stopped or (was_stopped and was_cancelled):  # otherwise it came to its end first
                 end = BlockEnd(stopped=True, raised=not stopped, passed=passed, inside=inside)
             recorded = await perform(frame, _OutcomeVerb(frame, self._name, end), outcome_id(trigger_id))
-            # The code may have come to its end although it was cancelled, or before it could notice.
-            ended = error is None and not stopped and (recorded.raised or not recorded.stopped)
-            if not ended and (recorded.stopped, recorded.raised) != (end.stopped, end.raised):
+            # Whether it noticed the cancellation before it came to its end, or turned it into something else, is
+            # nobody's business: only whether it was left by it.
+            if stopped != (recorded.stopped and not recorded.raised):
                 found = f"{self._name} stopping its block" if stopped else f"the end of the block of {self._name}"
                 await diverge(frame, frame.invocation.history.get(outcome_id(trigger_id)), found)
         return stopped

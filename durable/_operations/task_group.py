@@ -325,6 +325,7 @@ class TaskGroup(Generic[ContextT]):
         self._in_block = self._block.tally()
         caught = self._block.leave(kind, error, traceback)
         if was_stopped and not self._stop_is_recorded:
+            await self._group.catch_up(self._frame)
             self._note_stop(passed if caught or own is not None else None)
         if own is not None:
             self._stop_because_of(0)

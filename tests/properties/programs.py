@@ -178,7 +178,8 @@ def _nested(inner: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
     )
 
 
-def _numbered(nodes: Sequence[Node]) -> Saga:
+def numbered(nodes: Sequence[Node]) -> Saga:
+    """The program of these nodes."""
     root = Saga(nodes=nodes, handled=False, on_error="continue", deadline=None)
     for number, node in enumerate(walk(root)):
         node.number = number
@@ -196,7 +197,7 @@ def walk(node: Node) -> Iterator[Node]:
 
 programs: st.SearchStrategy[Saga] = st.lists(
     st.recursive(_leaves, _nested, max_leaves=12), min_size=1, max_size=6
-).map(_numbered)
+).map(numbered)
 
 
 def is_sequential(root: Saga) -> bool:

@@ -13,9 +13,9 @@ I8  nothing past the pivot is undone
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
+from typing import Literal
 
 import anyio
 import hypothesis.strategies as st
@@ -23,25 +23,33 @@ import pytest
 from hypothesis import HealthCheck, given, note, settings
 
 from durable._kernel.ids import compensation_id
+from durable._kernel.ledger import OnError
 from durable._wire import InvocationOutput, InvocationStatus, Operation, OperationStatus
 from tests.harness import CrashError, Harness
+from tests.properties.examples import EXAMPLES, RANDOM
 from tests.properties.programs import (
     Body,
+    Child,
+    Cleanup,
+    Fail,
+    Limit,
     Node,
     Pivot,
     Retreat,
     Run,
     Saga,
+    Side,
     Step,
+    Undo,
+    Wait,
+    Way,
     is_sequential,
+    numbered,
     programs,
     walk,
 )
 from tests.saga.world import answer, callbacks
 from tests.sweep import trio_seed
-
-EXAMPLES = int(os.environ.get("DURABLE_EXAMPLES", "60"))
-"""How many programs on each event loop."""
 
 crashes = st.lists(st.tuples(st.sampled_from(["before", "after"]), st.integers(1, 30)), max_size=3)
 decisions = st.sampled_from(["retry", "skip", "abandon"])
@@ -56,7 +64,7 @@ def test_what_holds_for_every_saga(backend: str, monkeypatch: pytest.MonkeyPatch
         max_examples=EXAMPLES,
         deadline=None,
         print_blob=True,
-        derandomize=False,
+        derandomize=not RANDOM,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
     @given(program=programs, crashes=crashes, decision=decisions, seed=st.integers(0, 2**32))
@@ -75,6 +83,97 @@ def test_what_holds_for_every_saga(backend: str, monkeypatch: pytest.MonkeyPatch
             assert happened(crashed) == happened(whole), "I5"
 
     check()
+
+
+def _step(undo: Undo = "none", way: Way = "at once", *, fails: bool = False, attempts: int = 1) -> Step:
+    return Step(undo=undo, way=way, fails=fails, attempts=attempts)
+
+
+def _saga(*nodes: Node, deadline: int | None = None, handled: bool = True, on_error: OnError = "continue") -> Saga:
+    return Saga(nodes=nodes, handled=handled, on_error=on_error, deadline=deadline)
+
+
+def _side(how: Literal["group", "block", "map", "flat"], *bodies: list[Node]) -> Side:
+    return Side(bodies=[Body(nodes=nodes) for nodes in bodies], how=how, handled=True)
+
+
+ONCE_WRONG: dict[str, Callable[[], list[Node]]] = {
+    "a limit inside that ends with a timer, after the deadline around it": lambda: [
+        _saga(
+            Child(nodes=[Wait(6), Limit(nodes=[Wait(5), _step("by hand")], seconds=5)], handled=False), deadline=10
+        ),
+        Wait(1),
+    ],
+    "branches that wait as long as the limit around them": lambda: [
+        Limit(nodes=[_side("flat", [Wait(1), Cleanup()])], seconds=1),
+        _step("by hand", "waits"),
+        Fail(),
+    ],
+    "a branch without any record": lambda: [
+        Limit(nodes=[Wait(5)], seconds=1),
+        Limit(nodes=[_side("flat", [Wait(20)], [Cleanup()])], seconds=1),
+    ],
+    "two tasks that wait for the same instant, of which one fails then": lambda: [
+        _side("group", [Wait(60), Cleanup()], [Wait(60), _step(fails=True)]),
+        Wait(20),
+    ],
+    "a task that has not begun when another fails": lambda: [
+        Limit(
+            nodes=[_side("group", [_step("by hand")], [_step("by hand", "waits"), _step(fails=True)])], seconds=1
+        ),
+        Wait(5),
+    ],
+    "branches that did something by hand before another fails for good": lambda: [
+        _side("flat", [Cleanup()], [_step("by hand")], [_step(fails=True, attempts=2)])
+    ],
+    "a task that did something by hand before the block fails for good": lambda: [
+        _side("block", [_side("flat", [Cleanup()], [Wait(5)])], [_step(fails=True, attempts=2)])
+    ],
+    "a saga that ends with the timer of the limit around it": lambda: [
+        Limit(nodes=[_side("flat", [_saga(_step("success"), Wait(1))])], seconds=1),
+        Wait(60),
+    ],
+    "a rollback because of a limit that fails, and is handled inside": lambda: [
+        Limit(
+            nodes=[_saga(_step("success", "fails"), Wait(5), deadline=40, on_error="stop")],
+            seconds=1,
+        ),
+        Wait(5),
+    ],
+    "a limit that passes while an inner saga is rolled back": lambda: [
+        Limit(nodes=[_saga(_step("success", "waits"), Cleanup(), Wait(60), deadline=10)], seconds=20),
+        Wait(20),
+    ],
+    "a deadline that passes while a saga goes back to a savepoint": lambda: [
+        _saga(Retreat(nodes=[_step("by hand", "waits")]), Fail(), deadline=10),
+        Wait(5),
+    ],
+    "a block that fails by itself at the instant at which it is stopped": lambda: [
+        _step("start", "waits"),
+        Limit(nodes=[Wait(20), _saga(Fail(), handled=False)], seconds=20),
+    ],
+    "a savepoint inside of two limits": lambda: [
+        Limit(nodes=[Limit(nodes=[_saga(Retreat(nodes=[_step("success", "waits")]))], seconds=60)], seconds=20),
+        Wait(60),
+    ],
+}
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("what", ONCE_WRONG)
+def test_what_once_went_wrong(backend: str, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by the test above with other examples: as they are, and with a crash at every call."""
+    monkeypatch.setattr("durable._engine.journal.LINGER", 3600.0)
+    with trio_seed(1):
+        whole, _ = anyio.run(execute, numbered(ONCE_WRONG[what]()), (), "skip", backend=backend)
+        History(whole).check()
+        assert whole.harness is not None
+        for number in range(1, len(whole.harness.calls) + 1):
+            for when in ("before", "after"):
+                crashed, _ = anyio.run(
+                    execute, numbered(ONCE_WRONG[what]()), ((when, number),), "skip", backend=backend
+                )
+                History(crashed).check()
 
 
 async def execute(program: Saga, crashes: Sequence[tuple[str, int]], decision: str) -> tuple[Run, InvocationOutput]:

@@ -20,7 +20,7 @@ from typing import Any, Literal
 import anyio
 import msgspec
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, given, note, settings
 from hypothesis import strategies as st
 
 from durable import (
@@ -37,6 +37,7 @@ from durable import (
 from durable._engine.current import saga_var
 from durable._wire import Operation, OperationStatus, OperationType
 from tests.harness import CrashError, Harness
+from tests.properties.examples import EXAMPLES, RANDOM
 from tests.sweep import World, crash_at, ending, shape, trio_seed
 
 MOST_TIMES = 23
@@ -357,43 +358,37 @@ def same(found: Outcome, expected: Outcome) -> None:
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-@settings(
-    max_examples=int(__import__("os").environ.get("EX", "60")),
-    deadline=None,
-    print_blob=True,
-    suppress_health_check=[*HealthCheck],
-    derandomize=False,
-)
-@given(
-    program=programs,
-    exponents=st.permutations(range(MOST_TIMES)).map(tuple),
-    seed=st.integers(0, 2**16),
-    cut=st.floats(0, 1, exclude_max=True),
-)
-def test_every_way_to_run_a_program_is_the_same(backend, program, exponents, seed, cut, linger_not):
+def test_every_way_to_run_a_program_is_the_same(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The outcome, the history and the set of effects."""
-    assume(len(list(timed(program))) <= MOST_TIMES)
-    found: list[Outcome] = []
+    # Nothing depends on how fast the machine is: a step's START goes out with its end.
+    monkeypatch.setattr("durable._engine.journal.LINGER", 3600.0)
 
-    async def main() -> None:
-        expected = await run(program, exponents)
-        same(await run(program, exponents, in_one_go=True), expected)
-        same(await run(program, exponents, every_call=True), expected)
-        number = 1 + int(cut * expected.calls)
-        same(await run(program, exponents, before=number), expected)
-        same(await run(program, exponents, after=number), expected)
-        found.append(expected)
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        print_blob=True,
+        derandomize=not RANDOM,
+        suppress_health_check=[*HealthCheck],
+    )
+    @given(
+        program=programs,
+        exponents=st.permutations(range(MOST_TIMES)).map(tuple),
+        seed=st.integers(0, 2**16),
+        cut=st.floats(0, 1, exclude_max=True),
+    )
+    def check(program: tuple[Node, ...], exponents: tuple[int, ...], seed: int, cut: float) -> None:
+        assume(len(list(timed(program))) <= MOST_TIMES)
+        note(f"{backend}, seed {seed}")
+        with trio_seed(seed):
+            anyio.run(in_every_way, program, exponents, cut, backend=backend)
 
-    with trio_seed(seed):
-        anyio.run(main, backend=backend)
+    check()
 
 
-@pytest.fixture(scope="module")
-def linger_not() -> Iterator[None]:
-    """Nothing depends on how fast the machine is: a step's START goes out with its end."""
-    from durable._engine import journal
-
-    before = journal.LINGER
-    journal.LINGER = 3600.0  # type: ignore[misc]
-    yield
-    journal.LINGER = before  # type: ignore[misc]
+async def in_every_way(program: tuple[Node, ...], exponents: tuple[int, ...], cut: float) -> None:
+    expected = await run(program, exponents)
+    same(await run(program, exponents, in_one_go=True), expected)
+    same(await run(program, exponents, every_call=True), expected)
+    number = 1 + int(cut * expected.calls)
+    same(await run(program, exponents, before=number), expected)
+    same(await run(program, exponents, after=number), expected)
