@@ -115,9 +115,9 @@ class Limit:
         if self._watch is not None:
             frame.invocation.parking.forget(self._watch)
         unasked = frame.unasked() if error is None else None
-        if error is None and unasked is None and self._was_cancelled:
-            # The first time it did not come to its end: it was cancelled where it waited for something else than
-            # an operation.
+        if self._was_cancelled and unasked is None and (error is None or isinstance(error, Exception)):
+            # The first time it did not come so far: it was cancelled where it waited for something else than an
+            # operation.
             try:
                 await frame.branch.halt()
             except anyio.get_cancelled_exc_class() as cancellation:

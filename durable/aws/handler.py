@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import logging
 import sys
 from contextlib import AbstractAsyncContextManager
@@ -26,6 +27,10 @@ from .errors import NotDurableInvocationError
 from .sandbox import Sandbox
 
 _log = logging.getLogger("durable.aws")
+
+# What the first invocation needs: loaded in INIT, which has a whole processor, and not while somebody waits.
+for _module in ("_engine.invocation", "_operations.step", "_operations.wait", "_operations.child"):
+    importlib.import_module(f"durable.{_module}")
 
 
 class LambdaHandler:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -215,6 +217,16 @@ def test_one_sandbox_after_the_other_for_the_default(monkeypatch: pytest.MonkeyP
         answer = app.on_asyncio(lambda_.event(), Context())
         handler._sandbox("asyncio").close()
     assert answer == {"Status": "PENDING"}
+
+
+def test_what_the_first_invocation_needs_is_loaded_before_it():
+    """INIT has a whole processor, and is not part of what a caller waits for when there is room for it before."""
+    code = (
+        "import sys, durable.aws.handler; "
+        "print(*(name in sys.modules for name in ('durable._engine.invocation', 'durable._operations.step')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["True", "True"]
 
 
 def test_a_decorated_function_in_lambda_prepares_its_client(monkeypatch: pytest.MonkeyPatch):

@@ -152,6 +152,14 @@ ONCE_WRONG: dict[str, Callable[[], list[Node]]] = {
         _step("start", "waits"),
         Limit(nodes=[Wait(20), _saga(Fail(), handled=False)], seconds=20),
     ],
+    "a limit that passes while a saga goes back to a savepoint, and more that fails after it": lambda: [
+        Limit(
+            nodes=[_saga(Retreat(nodes=[_step("success", "retried")]), Fail()), _saga(Fail(), handled=False)],
+            seconds=1,
+        ),
+        _step("success", "retried"),
+        Fail(),
+    ],
     "a savepoint inside of two limits": lambda: [
         Limit(nodes=[Limit(nodes=[_saga(Retreat(nodes=[_step("success", "waits")]))], seconds=60)], seconds=20),
         Wait(60),
