@@ -17,7 +17,7 @@ from report import figure, heading, middle
 
 from durable import DurableContext, DurableFunction, durable_execution
 from durable._engine.clock import SystemClock
-from durable._wire import ExecutionStatus, InvocationInput
+from durable._wire import ExecutionStatus, InvocationInput, InvocationStatus
 from durable.abc import ExecutionRecord
 from durable.local.service import LocalService
 from durable.local.stores.memory import MemoryStore
@@ -84,8 +84,10 @@ class Execution:
     async def invoke(self, event: InvocationInput) -> float:
         """Seconds that one invocation takes."""
         began = time.perf_counter()
-        await self.function.invoke(event, self.service, clock=self.clock)
-        return time.perf_counter() - began
+        output = await self.function.invoke(event, self.service, clock=self.clock)
+        taken = time.perf_counter() - began
+        assert output.status is InvocationStatus.SUCCEEDED, output
+        return taken
 
 
 async def speed(count: int) -> tuple[float, float]:

@@ -6,26 +6,15 @@ python benchmarks/fanout.py
 from __future__ import annotations
 
 import gc
-import time
 import tracemalloc
-from uuid import uuid4
 
 import anyio
+from engine import Execution, book
 from report import figure, heading, middle
 
 from durable import DurableContext, DurableFunction, durable_execution
-from durable._engine.clock import SystemClock
-from durable._wire import ExecutionStatus, InvocationStatus
-from durable.abc import ExecutionRecord
-from durable.local.service import LocalService
-from durable.local.stores.memory import MemoryStore
 
 ROUNDS = 5
-
-
-async def book(number: int) -> int:
-    """The smallest step there is."""
-    return number
 
 
 async def item(ctx: DurableContext, number: int) -> int:
@@ -65,66 +54,34 @@ async def task_group(count: int, ctx: DurableContext) -> int:
     return sum(handle.result() for handle in handles)
 
 
-class Execution:
-    """One execution on a service of its own."""
-
-    def __init__(self, function: DurableFunction[int, int], count: int) -> None:
-        self.function = function
-        self.clock = SystemClock()
-        self.service = LocalService(MemoryStore(), self.clock)
-        execution_id = uuid4().hex
-        self.record = ExecutionRecord(
-            id=execution_id,
-            name="bench",
-            arn=f"arn:aws:lambda:local:0:function:f:1/durable-execution/bench/{execution_id}",
-            function="bench:f",
-            status=ExecutionStatus.RUNNING,
-            start_timestamp=self.clock.now(),
-            input=function.encode_input(count),
-        )
-
-    async def invoke(self) -> None:
-        """One invocation, from the event to the answer."""
-        event = await self.service.begin_invocation(self.record.id)
-        output = await self.function.invoke(event, self.service, clock=self.clock)
-        assert output.status is InvocationStatus.SUCCEEDED, output
-
-    async def seconds(self) -> tuple[float, float]:
-        """What an invocation takes that does everything, and one that replays it."""
-        await self.service.create(self.record)
-        times: list[float] = []
-        for _ in range(2):
-            gc.collect()
-            began = time.perf_counter()
-            await self.invoke()
-            times.append(time.perf_counter() - began)
-        return times[0], times[1]
-
-    async def weight(self) -> int:
-        """Bytes at the peak of an invocation, without what is kept of it afterwards."""
-        await self.service.create(self.record)
-        gc.collect()
-        tracemalloc.start()
-        await self.invoke()
-        _, peak = tracemalloc.get_traced_memory()
-        gc.collect()
-        kept, _ = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        return peak - kept
-
-
 def speed(function: DurableFunction[int, int], count: int, backend: str = "asyncio") -> float:
     """Milliseconds that an invocation takes."""
 
     async def measure() -> float:
-        return (await Execution(function, count).seconds())[0]
+        execution = Execution(function, count)
+        await execution.service.create(execution.record)
+        event = await execution.begin()
+        gc.collect()
+        return await execution.invoke(event) * 1e3
 
-    return middle([anyio.run(measure, backend=backend) * 1e3 for _ in range(ROUNDS)])
+    return middle([anyio.run(measure, backend=backend) for _ in range(ROUNDS)])
 
 
 def weight(function: DurableFunction[int, int], count: int, backend: str) -> float:
-    """Bytes an item, at the peak."""
-    return anyio.run(Execution(function, count).weight, backend=backend) / count
+    """Bytes an item at the peak of an invocation, with all that the service keeps of it."""
+
+    async def measure() -> int:
+        execution = Execution(function, count)
+        await execution.service.create(execution.record)
+        event = await execution.begin()
+        gc.collect()
+        tracemalloc.start()
+        await execution.invoke(event)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return peak
+
+    return anyio.run(measure, backend=backend) / count
 
 
 WEIGHED = {

@@ -277,16 +277,21 @@ class Branch:
             return True
         return anyio.current_effective_deadline() == -math.inf
 
-    def end(self, *, leaves_tally: bool = True) -> None:
-        """Its task has ended.
+    def end(self, *, is_recorded: bool = False) -> dict[str, int]:
+        """Its task has ended, or its block has been left.
 
         Args:
-            leaves_tally: Whether its code will be run on replay without a record of how far it came.
+            is_recorded: Whether its outcome is: then nobody needs to know how far it came.
+
+        Returns:
+            How far it came (see `tally`), otherwise.
         """
         self.arrive()
+        left = {} if is_recorded else self.tally()
         if self.parent is not None:
             self.parent._inside.discard(self)
-            self.parent._left.update(self.tally() if leaves_tally else {})
+            self.parent._left.update(left)
+        return left
 
     def _cancel(self) -> None:
         if self._scope is not None and not self._scope.cancel_called:

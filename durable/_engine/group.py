@@ -211,9 +211,6 @@ class BranchGroup:
 
     def _end(self, branch: Branch, operation_id: str) -> None:
         recorded = self._frame.invocation.history.get(operation_id)
-        leaves_tally = recorded is None or not recorded.is_final
-        if leaves_tally:
-            self._left.update(branch.tally())
         self._running.discard(branch)
         # Others go on first: were this one to leave before, it might look as if nobody was left.
         for waiter in self._waiters.pop(branch, ()):
@@ -222,5 +219,5 @@ class BranchGroup:
         if self._owner_rests and not self._running:
             self._frame.cover()
             self._parking.resume()
-        branch.end(leaves_tally=leaves_tally)
+        self._left.update(branch.end(is_recorded=recorded is not None and recorded.is_final))
         self._parking.rest()
