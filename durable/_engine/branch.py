@@ -118,6 +118,13 @@ class Branch:
         if parent is not None:
             parent._inside.add(self)
 
+    def is_inside(self, around: Branch) -> bool:
+        """Whether it is `around`, or inside of it."""
+        branch: Branch | None = self
+        while branch is not None and branch is not around:
+            branch = branch.parent
+        return branch is not None
+
     def runs_others(self, around: Branch | None) -> bool:
         """Whether branches other than this one, and than those that it is in, run inside `around`."""
         inner: Branch | None = None

@@ -100,6 +100,7 @@ class BranchGroup:
         branch.recall()
         if self.is_stopped and not spared:
             branch.stop(until=self._until, known=self._known)
+        self._parking.turns += 1
         # Counted here and not when its task gets its turn: in between nobody else may find that none is active.
         self._parking.resume()
         # Not in those of whoever starts it: that may be a branch that has just ended.
@@ -128,8 +129,9 @@ class BranchGroup:
             frame: Whose code is about to stop them.
         """
         if any(not branch.is_live and branch is not frame.branch for branch in self._running):
-            with anyio.CancelScope(shield=True):  # a few turns of the event loop
-                await self._parking.replayed()
+            # A few turns of the event loop, in which nothing new is begun.
+            with anyio.CancelScope(shield=True), self._parking.hold(self._around):
+                await self._parking.replayed(self._around)
 
     def tally(self) -> dict[str, int]:
         """How far the branches came (see `Branch.tally`)."""

@@ -8,7 +8,8 @@ Rules:
  2. Registered as parked *before* asking whether any is active: the last one to park is the one that finds out.
  3. Whoever wakes somebody counts him as active at once, not when his task gets its turn.
  4. A wake-up is a reason to look again, not a promise: whoever is woken looks at history, and may park again.
- 5. What the service says changed wakes those who are parked on it. While others are active the service is asked:
+ 5. While it is found out where branches were, so that something can be decided, nothing new begins (`hold`).
+ 6. What the service says changed wakes those who are parked on it. While others are active the service is asked:
     at the time when something falls due, and now and then if it depends on the outside world.
 """
 
@@ -16,7 +17,8 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from .._wire import Operation
     from ..abc import Clock
+    from .branch import Branch
     from .frame import Frame
 
 ASK_AGAIN: Final = (200, 400, 800, 1_600, 3_000)
@@ -101,11 +104,12 @@ class Parking:
         self._waiters: set[Waiter] = set()
         # Those of them who go on when nobody else is active.
         self._stragglers: set[Waiter] = set()
-        # How often an operation was begun; and what to do when none has been for a while.
+        # How often an operation or a branch was begun; and what to do when none has been for a while.
         self.turns = 0
         self._when_still: list[Callable[[], None]] = []
-        # How many fan-outs let their branches come to where they were before they begin others.
-        self.going_over = 0
+        # In which branches it is found out where those inside were, and what tells those who wait for it.
+        self._holds: list[Branch] = []
+        self._released: anyio.Event | None = None
         # How often nobody was active any more, and whether it is being looked into, or has been found to be so.
         self._stops = 0
         self._is_stopping = False
@@ -156,7 +160,7 @@ class Parking:
             if watch in self._watches.get(watch.operation_id, ()):
                 self._ask_about(watch)
 
-    async def stillness(self) -> None:
+    async def _stillness(self) -> None:
         """Return when no operation has begun for some turns of the event loop."""
         turns = -1
         while turns != self.turns:
@@ -164,11 +168,40 @@ class Parking:
             for _ in range(STILL):
                 await self.give_way()
 
-    async def replayed(self) -> None:
-        """Return when no operation has begun for some turns, and no fan-out has branches to start again."""
-        await self.stillness()
-        while self.going_over:
-            await self.stillness()
+    @contextmanager
+    def hold(self, around: Branch) -> Generator[None]:
+        """Let nothing new begin meanwhile: whoever has come to it waits (see `held`).
+
+        Args:
+            around: Where it is about to be decided what becomes of branches inside.
+        """
+        self._holds.append(around)
+        try:
+            yield
+        finally:
+            self._holds.remove(around)
+            self.turns += 1  # those who waited go on
+            if not self._holds and self._released is not None:
+                self._released.set()
+                self._released = None
+
+    async def replayed(self, around: Branch) -> None:
+        """Return when those inside of a branch have come to where they were: what they decide comes first."""
+        await self._stillness()
+        while any(hold is not around and hold.is_inside(around) for hold in self._holds):
+            await self._stillness()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether nothing new may begin, at the moment."""
+        return bool(self._holds)
+
+    async def held(self) -> None:
+        """Return when something new may begin. Whoever waits here is active: it is not for long."""
+        while self._holds:
+            if self._released is None:
+                self._released = anyio.Event()
+            await self._released.wait()
 
     def call_when_still(self, function: Callable[[], None]) -> None:
         """Call it when no operation has begun for some turns of the event loop."""
@@ -177,7 +210,9 @@ class Parking:
             self._tasks.start_soon(self._call_when_still, name="durable: waits for stillness")
 
     async def _call_when_still(self) -> None:
-        await self.replayed()
+        await self._stillness()
+        while self._holds:
+            await self._stillness()
         functions, self._when_still = self._when_still, []
         for function in functions:
             function()

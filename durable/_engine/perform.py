@@ -179,8 +179,11 @@ def _has_seen(frame: Frame, stopped: Branch, ended: Operation | None) -> bool:
 
 async def _take(frame: Frame) -> str:
     """The next position's id."""
-    if frame.branch.stopped is not None and frame.peek() not in frame.invocation.history:
-        await frame.branch.halt()  # before it takes a position: what is not recorded has none
+    parking = frame.invocation.parking
+    if (parking.is_held or frame.branch.stopped is not None) and frame.peek() not in frame.invocation.history:
+        # Before it takes a position: what is not recorded has none.
+        await _wait_for_decisions(frame)
+        await frame.branch.halt()
     return frame.take()
 
 
@@ -216,6 +219,7 @@ async def _run(frame: Frame, verb: Verb[T], operation_id: str, decision: Run | I
         # Whatever its code made of the cancellation that ends the invocation: that is not its outcome.
         await invocation.leave(str(verb.identity))
     if verb.identity.type is OperationType.CONTEXT:
+        await _wait_for_decisions(frame)
         await refuse(frame)
     if not verb.awaits_end:
         journal.assume(update)
@@ -311,11 +315,20 @@ async def _admit(frame: Frame, verb: Verb[T], recorded: Operation | None) -> Non
     """Before anything new happens: is there still room for it here?"""
     if recorded is not None and verb.identity.type is OperationType.CONTEXT:
         return  # it has begun and is entered: what is new inside it is refused there
+    await _wait_for_decisions(frame)
     await refuse(frame)
     if frame.finished or frame.branch.was_left:
         await diverge(frame, None, str(verb.identity))
     if recorded is None:
         frame.invocation.budget.take(saga_var.get())
+
+
+async def _wait_for_decisions(frame: Frame) -> None:
+    """Before something new: let whoever is finding out where branches were decide what that means."""
+    parking = frame.invocation.parking
+    if parking.is_held:
+        frame.arrive()
+        await parking.held()
 
 
 async def refuse(frame: Frame) -> None:

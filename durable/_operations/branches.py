@@ -135,8 +135,10 @@ class FanOut(Generic[T]):
         self._running = 0
         # Whether branches that had begun before this invocation have not come to where they were.
         self._is_behind = False
-        # Meanwhile: whether those succeeded that ended in this invocation. They still take up room.
+        # Meanwhile: whether those succeeded that ended in this invocation. They still take up room; only not for
+        # those of which something is recorded, as these had room before.
         self._late: list[bool] = []
+        self._starts_begun = False
         self._started: set[int] = set()
 
     def tally(self) -> dict[str, int]:
@@ -177,26 +179,28 @@ class FanOut(Generic[T]):
         begun = [index for index in range(self._branches.count) if self._has_begun(index)]
         if not begun:
             return
-        parking = self._owner.invocation.parking
-        parking.going_over += 1
-        self._is_behind = True
-        try:
-            self._todo = iter(begun)
-            await self._start_all()
-            await parking.stillness()
-            known = set(begun)
-            self._todo = chain(self._todo, (index for index in range(self._branches.count) if index not in known))
-            self._decide_if_any()
-            if self._reason is None and self._late:
-                # They ended just now. Others may have begun before, and done nothing that is recorded.
+        parking, around = self._owner.invocation.parking, self._owner.branch
+        with parking.hold(around):
+            self._is_behind = self._starts_begun = True
+            try:
+                self._todo = iter(begun)
                 await self._start_all()
-        finally:
-            self._is_behind = False
-            parking.going_over -= 1
-        late, self._late = self._late, []
-        for succeeded in late:
-            self._count(succeeded=succeeded)
-        self._decide_if_any()
+                await parking.replayed(around)
+                self._starts_begun = False
+                known = set(begun)
+                rest = (index for index in range(self._branches.count) if index not in known)
+                self._todo = chain(self._todo, rest)
+                self._decide_if_any()
+                if self._reason is None:
+                    # Others may have begun before as well, and done nothing that is recorded.
+                    await self._start_all()
+                    await parking.replayed(around)
+            finally:
+                self._is_behind = False
+            late, self._late = self._late, []
+            for succeeded in late:
+                self._count(succeeded=succeeded)
+            self._decide_if_any()
 
     def _decide_if_any(self) -> None:
         if (self._succeeded or self._failed) and self._reason is None:
@@ -212,7 +216,8 @@ class FanOut(Generic[T]):
 
     def _start_next(self) -> bool:
         """Start one more branch, if there is one and room for it."""
-        if self._running + len(self._late) >= self._policy.limit:
+        late = 0 if self._starts_begun else len(self._late)
+        if self._running + late >= self._policy.limit:
             return False
         index = next(self._todo, None)
         if index is None:

@@ -136,8 +136,8 @@ class TaskGroup(Generic[ContextT]):
         self._started = 0
         self._errors: dict[int, Exception] = {}
         self._entered = False
-        # The operations of those that have not ended, by number.
-        self._running: dict[int, str] = {}
+        # Their operations, by number.
+        self._operations: dict[int, str] = {}
         self._numbers: dict[Branch, int] = {}
         # How the group was stopped, if it was: in this invocation, or, if that is recorded, before.
         self._stop: GroupStop | None = None
@@ -214,13 +214,11 @@ class TaskGroup(Generic[ContextT]):
                 if self._stop is None:
                     await self._group.catch_up(slot)
                 self._stop_because_of(number)
-            finally:
-                self._running.pop(number, None)
 
         context = copy_context()
         context.run(saga_var.set, self._saga)
         context.run(batch_var.set, self._batches)
-        self._running[number] = operation_id
+        self._operations[number] = operation_id
         branch = handle._branch = self._group.start(
             run,
             operation_id=operation_id,
@@ -269,11 +267,11 @@ class TaskGroup(Generic[ContextT]):
             self._block.stop(until=until)
 
     def _others_run(self) -> bool:
-        """Whether tasks run that have not ended, in this invocation or before, other than the one that failed."""
+        """Whether any task has not ended, as far as is recorded, other than the one that failed."""
         history = self._frame.invocation.history
         operations = (
             history.get(key)
-            for number, key in self._running.items()
+            for number, key in self._operations.items()
             if self._stop is None or number != self._stop.by
         )
         return any(operation is None or not operation.is_final for operation in operations)

@@ -8,8 +8,13 @@ from __future__ import annotations
 
 import os
 
-EXAMPLES = int(os.environ.get("DURABLE_EXAMPLES", "60"))
-"""How many on each event loop."""
+from hypothesis import HealthCheck, settings
 
-RANDOM = bool(os.environ.get("DURABLE_RANDOM"))
-"""Whether they are other ones each time."""
+EXAMPLES = settings(
+    max_examples=int(os.environ.get("DURABLE_EXAMPLES", "60")),
+    derandomize=not os.environ.get("DURABLE_RANDOM"),
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[*HealthCheck],
+)
+"""How many on each event loop, and whether they are other ones each time."""

@@ -20,7 +20,7 @@ from typing import Any, Literal
 import anyio
 import msgspec
 import pytest
-from hypothesis import HealthCheck, assume, given, note, settings
+from hypothesis import assume, given, note
 from hypothesis import strategies as st
 
 from durable import (
@@ -37,7 +37,7 @@ from durable import (
 from durable._engine.current import saga_var
 from durable._wire import Operation, OperationStatus, OperationType
 from tests.harness import CrashError, Harness
-from tests.properties.examples import EXAMPLES, RANDOM
+from tests.properties.examples import EXAMPLES
 from tests.sweep import World, crash_at, ending, shape, trio_seed
 
 MOST_TIMES = 23
@@ -363,13 +363,7 @@ def test_every_way_to_run_a_program_is_the_same(backend: str, monkeypatch: pytes
     # Nothing depends on how fast the machine is: a step's START goes out with its end.
     monkeypatch.setattr("durable._engine.journal.LINGER", 3600.0)
 
-    @settings(
-        max_examples=EXAMPLES,
-        deadline=None,
-        print_blob=True,
-        derandomize=not RANDOM,
-        suppress_health_check=[*HealthCheck],
-    )
+    @EXAMPLES
     @given(
         program=programs,
         exponents=st.permutations(range(MOST_TIMES)).map(tuple),
@@ -383,6 +377,70 @@ def test_every_way_to_run_a_program_is_the_same(backend: str, monkeypatch: pytes
             anyio.run(in_every_way, program, exponents, cut, backend=backend)
 
     check()
+
+
+def _shuffled(*first: int) -> tuple[int, ...]:
+    """Exponents: these, then all others."""
+    return (*first, *(exponent for exponent in range(MOST_TIMES) if exponent not in first))
+
+
+_FAIL, _RETRY, _OK = Step("fail", "none"), Step("retry", "none"), Step("succeed", "none")
+
+ONCE_WRONG: dict[str, tuple[tuple[Node, ...], tuple[int, ...]]] = {
+    "a flat branch that had room as others had ended": (
+        (
+            Parallel(
+                ((Wait(), _RETRY, _FAIL), (Wait(),), (_FAIL, _OK)),
+                nesting="flat",
+                policy="all_successful",
+                limit=2,
+            ),
+        ),
+        _shuffled(13, 15, 16, 1, 11, 20),
+    ),
+    "a group that was stopped by a task, in a block that had ended": (
+        (
+            Parallel(
+                (
+                    (
+                        Group(
+                            (Group((Wait(), Wait()), ((_FAIL, _OK), (Wait(),), (_FAIL, _OK)), collects=False), _OK),
+                            ((_OK,),),
+                            collects=False,
+                        ),
+                        Wait(),
+                    ),
+                )
+            ),
+            _OK,
+        ),
+        _shuffled(0, 2, 1, 3, 4, 6, 5),
+    ),
+    "a group that ended in a block, after which a task fails": (
+        (
+            Group(
+                (
+                    Try((Group((Wait(), _FAIL), ((_OK, _RETRY), (_RETRY,))),)),
+                    _OK,
+                    _OK,
+                ),
+                ((_FAIL,),),
+                collects=False,
+            ),
+        ),
+        _shuffled(4, 5, 10, 7, 8, 9, 6, 11),
+    ),
+}
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("what", ONCE_WRONG)
+def test_what_once_went_wrong(backend: str, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by the test above with other examples."""
+    monkeypatch.setattr("durable._engine.journal.LINGER", 3600.0)
+    program, exponents = ONCE_WRONG[what]
+    with trio_seed(1):
+        anyio.run(in_every_way, program, exponents, 0.5, backend=backend)
 
 
 async def in_every_way(program: tuple[Node, ...], exponents: tuple[int, ...], cut: float) -> None:

@@ -20,13 +20,13 @@ from typing import Literal
 import anyio
 import hypothesis.strategies as st
 import pytest
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import given, note
 
 from durable._kernel.ids import compensation_id
 from durable._kernel.ledger import OnError
 from durable._wire import InvocationOutput, InvocationStatus, Operation, OperationStatus
 from tests.harness import CrashError, Harness
-from tests.properties.examples import EXAMPLES, RANDOM
+from tests.properties.examples import EXAMPLES
 from tests.properties.programs import (
     Body,
     Child,
@@ -60,13 +60,7 @@ def test_what_holds_for_every_saga(backend: str, monkeypatch: pytest.MonkeyPatch
     """All of the above, for each program: run as it is, and with crashes."""
     monkeypatch.setattr("durable._engine.journal.LINGER", 3600.0)
 
-    @settings(
-        max_examples=EXAMPLES,
-        deadline=None,
-        print_blob=True,
-        derandomize=not RANDOM,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-    )
+    @EXAMPLES
     @given(program=programs, crashes=crashes, decision=decisions, seed=st.integers(0, 2**32))
     def check(program: Saga, crashes: Sequence[tuple[str, int]], decision: str, seed: int) -> None:
         note(f"{backend}, seed {seed}")
@@ -163,6 +157,24 @@ ONCE_WRONG: dict[str, Callable[[], list[Node]]] = {
     "a savepoint inside of two limits": lambda: [
         Limit(nodes=[Limit(nodes=[_saga(Retreat(nodes=[_step("success", "waits")]))], seconds=60)], seconds=20),
         Wait(60),
+    ],
+    "branches without any record beside one that ends with the limit around them": lambda: [
+        Limit(nodes=[_side("flat", [Cleanup()], [Cleanup()], [Wait(60)])], seconds=60)
+    ],
+    "a branch without any record, after a group that failed, when a limit passes": lambda: [
+        Limit(nodes=[_side("group", [_step(fails=True)]), _side("map", [Wait(20)], [Cleanup()])], seconds=1)
+    ],
+    "a branch that did something by hand at the instant at which another fails": lambda: [
+        _side("map", [Wait(60), _step(fails=True)], [Wait(60), Cleanup(), _step(fails=True)]),
+        Wait(20),
+    ],
+    "branches without any record beside one that fails later": lambda: [
+        _side("flat", [Cleanup()], [_step(fails=True, attempts=2)], [Cleanup()])
+    ],
+    "branches without any record beside one that fails later, after other waits": lambda: [
+        _saga(Retreat(nodes=[Wait(1), _step("by hand", "waits"), Wait(5)])),
+        Wait(20),
+        _side("flat", [Cleanup()], [Cleanup()], [_step(fails=True, attempts=2)]),
     ],
 }
 
