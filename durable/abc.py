@@ -236,6 +236,52 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     extras: Mapping[str, OperationExtra] = {}
 
 
+class Listing(msgspec.Struct, frozen=True, kw_only=True):
+    """Which executions of a function somebody wants to see.
+
+    Attributes:
+        function: The function's target, `MODULE_OR_FILE:FUNCTION`.
+        statuses: Only of these statuses; all, if there are none.
+        name: Only the one of this name.
+        started_after: Only those that were started after this.
+        started_before: Only those that were started before this.
+        oldest_first: In which order.
+        position: Where the page before ended (see `Page`); 0 for the first one.
+        limit: How many at most.
+    """
+
+    function: str
+    statuses: Sequence[ExecutionStatus] = ()
+    name: str | None = None
+    started_after: Timestamp | None = None
+    started_before: Timestamp | None = None
+    oldest_first: bool = False
+    position: int = 0
+    limit: int = 100
+
+    def fits(self, record: ExecutionRecord) -> bool:
+        """Whether an execution is among those, wherever the page begins."""
+        return (
+            record.function == self.function
+            and (not self.statuses or record.status in self.statuses)
+            and (self.name is None or record.name == self.name)
+            and (self.started_after is None or record.start_timestamp > self.started_after)
+            and (self.started_before is None or record.start_timestamp < self.started_before)
+        )
+
+
+class Page(msgspec.Struct, frozen=True):
+    """A page of a listing.
+
+    Attributes:
+        records: The executions, without their inputs.
+        position: Where it ended, for the next one; `None` if there is none.
+    """
+
+    records: Sequence[ExecutionRecord]
+    position: int | None
+
+
 class Inbox(ABC):
     """Where others leave requests for the engine that has a store."""
 
@@ -289,6 +335,10 @@ class Store(ABC):
     @abstractmethod
     async def executions(self, status: ExecutionStatus | None = None) -> Sequence[ExecutionRecord]:
         """All executions, or those of one status; oldest first."""
+
+    @abstractmethod
+    async def listing(self, wanted: Listing) -> Page:
+        """A page of the executions of one function, in the order in which they were started."""
 
     @abstractmethod
     async def load(self, execution_id: str) -> Loaded | None:

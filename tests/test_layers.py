@@ -23,7 +23,8 @@ LAYERS = [
     ["context"],
     ["function", "steps", "serde"],
     ["aws", "local"],
-    ["cli", "server", "testing"],
+    ["server", "testing"],
+    ["cli"],
     ["__main__"],
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

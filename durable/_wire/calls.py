@@ -71,19 +71,7 @@ class ListDurableExecutionsByFunctionResponse(Shape, frozen=True, kw_only=True):
     next_marker: str | None = None
 
 
-class StopDurableExecutionRequest(Shape, frozen=True, kw_only=True):
-    """Body of StopDurableExecution."""
-
-    error: ErrorObject | None = None
-
-
 class StopDurableExecutionResponse(Shape, frozen=True, kw_only=True):
     """Answer of StopDurableExecution."""
 
     stop_timestamp: Timestamp
-
-
-class SendDurableExecutionCallbackFailureRequest(Shape, frozen=True, kw_only=True):
-    """Body of SendDurableExecutionCallbackFailure."""
-
-    error: ErrorObject | None = None

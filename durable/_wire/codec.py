@@ -18,13 +18,12 @@ from .calls import (
     GetDurableExecutionResponse,
     GetDurableExecutionStateResponse,
     ListDurableExecutionsByFunctionResponse,
-    SendDurableExecutionCallbackFailureRequest,
-    StopDurableExecutionRequest,
     StopDurableExecutionResponse,
 )
 from .events import GetDurableExecutionHistoryResponse
 from .invocation import InvocationInput, InvocationOutput
 from .operations import Operation
+from .shapes import ErrorObject
 from .timestamps import Timestamp
 
 T = TypeVar("T")
@@ -112,9 +111,9 @@ STATE_RESPONSE = Codec(GetDurableExecutionStateResponse, "api")
 EXECUTION_RESPONSE = Codec(GetDurableExecutionResponse, "api")
 HISTORY_RESPONSE = Codec(GetDurableExecutionHistoryResponse, "api")
 LIST_RESPONSE = Codec(ListDurableExecutionsByFunctionResponse, "api")
-STOP_REQUEST = Codec(StopDurableExecutionRequest, "api")
 STOP_RESPONSE = Codec(StopDurableExecutionResponse, "api")
-CALLBACK_FAILURE_REQUEST = Codec(SendDurableExecutionCallbackFailureRequest, "api")
+ERROR_REQUEST = Codec(ErrorObject, "api")
+"""The body of StopDurableExecution and of SendDurableExecutionCallbackFailure: the error itself."""
 
 STORED_OPERATION = Codec(Operation, "event")
 """One operation as a store keeps it: milliseconds, exact."""

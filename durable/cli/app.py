@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import typer
 
-from . import callback, cancel, history, ls, resume, run, saga, show, stop
+from . import callback, cancel, dev, history, ls, resume, run, saga, show, stop
 from .exits import explain
 from .texts import paragraphs
 
@@ -36,6 +36,7 @@ ACTING: Final = "Act"
 # In the order in which --help has them.
 app.command("run", help=run.HELP, epilog=run.EPILOG, rich_help_panel=RUNNING)(run.run)
 app.command("resume", help=resume.HELP, epilog=resume.EPILOG, rich_help_panel=RUNNING)(resume.resume)
+app.command("dev", help=dev.HELP, epilog=dev.EPILOG, rich_help_panel=RUNNING)(dev.dev)
 app.command("ls", help=ls.HELP, epilog=ls.EPILOG, rich_help_panel=LOOKING)(ls.ls)
 app.command("show", help=show.HELP, epilog=show.EPILOG, rich_help_panel=LOOKING)(show.show)
 app.command("history", help=history.HELP, epilog=history.EPILOG, rich_help_panel=LOOKING)(history.history)

@@ -128,18 +128,23 @@ def _open_file(path: str) -> Store:
 
 
 class Engine(Reader):
-    """Runs durable executions in this process. Made by `open_engine`."""
+    """Runs durable executions in this process. Made by `open_engine`.
+
+    Attributes:
+        service: The service, for functions that are called elsewhere.
+        functions: Those it knows.
+    """
 
     def __init__(self, store: Store, clock: Clock, service: LocalService, driver: Driver) -> None:
         super().__init__(store)
         self._clock = clock
-        self._service = service
+        self.service = service
         self._driver = driver
-        self._functions = Functions()
-        self._invoker = Invoker(store, service, clock, driver, self._functions)
+        self.functions = Functions()
+        self._invoker = Invoker(store, service, clock, driver, self.functions)
         self._outside = Outside(service)
         self._closed = False
-        service.resolve = self._functions.resolve
+        service.resolve = self.functions.resolve
         service.on_invoke = self._invoker.begin
         service.on_change = driver.nudge
         service.on_stop = driver.cut
@@ -166,7 +171,7 @@ class Engine(Reader):
             FunctionExistsError: Another function has the name.
             SerializationError: A plain function's annotation cannot be resolved, or not be decoded.
         """
-        self._functions.register(function, name)
+        self.functions.register(function, name)
         self._invoker.look_again()
 
     async def start(
@@ -196,10 +201,33 @@ class Engine(Reader):
             EngineClosedError: The engine is closed.
         """
         self._check_open()
-        target = self._functions.add(function)
+        target = self.functions.add(function)
+        return await self._start(function, target, await function.dump_input(event), name)
+
+    async def start_registered(self, function: str, payload: str, *, name: str | None = None) -> Run[Any]:
+        """Start an execution of a durable function that is registered, by its name and with its input as it is.
+
+        As `start` otherwise, which see.
+
+        Args:
+            function: What it is registered as; an ARN or a version around it makes no difference.
+            payload: Its input, JSON text.
+            name: 1 to 64 characters of `[a-zA-Z0-9_-]`; made up if not given.
+
+        Raises:
+            TargetNotFoundError: No function is registered by that name.
+            NotDurableError: It is a plain function.
+            DurableError: See `start`.
+        """
+        self._check_open()
+        found = self.functions.durable(function)
+        return await self._start(found, self.functions.add(found), payload, name)
+
+    async def _start(
+        self, function: DurableFunction[InputT, ResultT], target: str, payload: str, name: str | None
+    ) -> Run[ResultT]:
         if name is not None and EXECUTION_NAME_PATTERN.fullmatch(name) is None:
             raise InvalidNameError(name, "an execution", "1 to 64 characters of [a-zA-Z0-9_-]")
-        payload = await function.dump_input(event)
         size = len(payload.encode())
         if size > MAX_EXECUTION_PAYLOAD_BYTES:
             raise PayloadTooLargeError(f"the input of {function.name}", size, MAX_EXECUTION_PAYLOAD_BYTES)
@@ -207,7 +235,7 @@ class Engine(Reader):
         while record is None:
             record = new_record(uuid4().hex, function.name, target, payload, self._clock.now(), name=name)
             try:
-                await self._service.create(record)
+                await self.service.create(record)
             except ExecutionExistsError:
                 # Somebody else was faster; or, hardly, the name that was made up is taken.
                 record = None if name is None else await self._store.find(name)
@@ -322,7 +350,7 @@ class Engine(Reader):
     def _run(self, record: ExecutionRecord, function: DurableFunction[Any, Any] | None) -> Run[Any]:
         self._check_open()
         run = self._driver.find(record.name)
-        return run or self._driver.run(record, function or self._functions.load(record.function))
+        return run or self._driver.run(record, function or self.functions.load(record.function))
 
     def _check_open(self) -> None:
         if self._closed:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 from .._kernel.signatures import _plain_function, evaluate, signature_of
@@ -21,7 +20,7 @@ from ..exceptions import (
 )
 from ..function import DurableFunction
 from .machine.invoke import names_of
-from .targets import load_target, target_of
+from .targets import durable_functions, load_target, target_of
 
 
 class PlainFunction:
@@ -113,8 +112,32 @@ class Functions:
         known_caller = self._by_target.get(caller)
         if found is not None or known_caller is None:
             return found
-        there = _durable_functions(sys.modules.get(known_caller.function.__module__))
+        there = durable_functions(sys.modules.get(known_caller.function.__module__))
         return next((function for known in names for function in there if function.name == known), None)
+
+    def named(self, name: str) -> DurableFunction[Any, Any] | PlainFunction:
+        """The function that is registered as `name`, which may be an ARN or have a version as on AWS.
+
+        Raises:
+            TargetNotFoundError: There is none.
+        """
+        found = self.find(name, "")
+        if found is None:
+            names = ", ".join(map(repr, self.names)) or "none"
+            raise TargetNotFoundError(name, f"no function is registered by that name; registered are: {names}")
+        return found
+
+    def durable(self, name: str) -> DurableFunction[Any, Any]:
+        """The same, of a durable one.
+
+        Raises:
+            TargetNotFoundError: There is none.
+            NotDurableError: It is a plain function.
+        """
+        found = self.named(name)
+        if isinstance(found, PlainFunction):
+            raise NotDurableError(name, "it is a plain function")
+        return found
 
     def resolve(self, name: str, caller: str) -> str | None:
         """The target of what somebody invokes as `name`; "" if it is not durable, `None` if there is nothing."""
@@ -139,11 +162,6 @@ class Functions:
     def names(self) -> list[str]:
         """What functions are registered as."""
         return sorted(self._by_name)
-
-
-def _durable_functions(module: ModuleType | None) -> list[DurableFunction[Any, Any]]:
-    values: list[Any] = [] if module is None else list(vars(module).values())
-    return [value for value in values if isinstance(value, DurableFunction)]  # pyright: ignore[reportUnknownVariableType]
 
 
 def _input_converter(function: Callable[..., Any], name: str) -> Converter[Any]:

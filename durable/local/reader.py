@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from .._wire import ExecutionStatus, Operation
 from .._wire.events import Event
-from ..abc import ExecutionRecord, Store
+from ..abc import ExecutionRecord, Listing, Page, Store
 from ..exceptions import CallbackNotFoundError, ExecutionNotFoundError
 from .machine.callback import named_by
 from .machine.history import event_of
@@ -32,6 +32,22 @@ class Reader:
         if record is None:
             raise ExecutionNotFoundError(name)
         return record
+
+    async def execution_by_arn(self, arn: str) -> ExecutionRecord:
+        """One execution, by what its function knows it by.
+
+        Raises:
+            ExecutionNotFoundError: There is none of this ARN.
+        """
+        name = arn.rpartition("/")[0].rpartition("/")[2]
+        record = await self._store.find(name)
+        if record is None or record.arn != arn:
+            raise ExecutionNotFoundError(arn)
+        return record
+
+    async def listing(self, wanted: Listing) -> Page:
+        """A page of the executions of one function, in the order in which they were started."""
+        return await self._store.listing(wanted)
 
     async def execution_of(self, callback_id: str) -> ExecutionRecord:
         """The execution that a callback belongs to, whether or not it is still waited for.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
 from types import ModuleType
@@ -31,12 +32,7 @@ def load_target(target: str) -> DurableFunction[Any, Any]:
     where, colon, name = target.rpartition(":")
     if not colon or not where or not name:
         raise TargetNotFoundError(target, "it has the form MODULE:FUNCTION or FILE.py:FUNCTION")
-    try:
-        module = _load_file(target, where) if where.endswith(".py") else _load_module(target, where)
-    except TargetNotFoundError:
-        raise
-    except (Exception, SystemExit) as error:  # a script that runs, and exits, when it is imported
-        raise TargetNotFoundError(target, f"importing {where} raised {type(error).__name__}: {error}") from error
+    module = _import(target, where)
     found: Any = module
     for part in name.split("."):
         found = getattr(found, part, None)
@@ -47,6 +43,47 @@ def load_target(target: str) -> DurableFunction[Any, Any]:
     if not isinstance(found, DurableFunction):
         raise NotDurableError(target, f"it is {_article(type(found).__name__)}")
     return found  # pyright: ignore[reportUnknownVariableType]
+
+
+def load_functions(target: str) -> list[Callable[..., Any]]:
+    """What there is to serve at a target.
+
+    Args:
+        target: As for `load_target`; or a module or file alone, for all durable functions that are written there.
+            With a name it may be a plain function as well.
+
+    Raises:
+        TargetNotFoundError: There is nothing of the kind, or it cannot be imported.
+    """
+    where, colon, name = target.rpartition(":")
+    if not colon:
+        module = _import(target, target)
+        found = durable_functions(module)
+        if not found:
+            raise TargetNotFoundError(target, f"{target} has no durable function: FILE.py:FUNCTION names another")
+        # Under several names it is one function; and what is imported from elsewhere is served from there.
+        own = module.__name__
+        here = [function for function in found if own in {function.function.__module__, function.made_in}]
+        return [*dict.fromkeys(here or found)]
+    function: Any = getattr(_import(target, where), name, None)
+    if not callable(function):
+        raise TargetNotFoundError(target, f"{where} has no function {name}")
+    return [function]
+
+
+def _import(target: str, where: str) -> ModuleType:
+    try:
+        return _load_file(target, where) if where.endswith(".py") else _load_module(target, where)
+    except TargetNotFoundError:
+        raise
+    except (Exception, SystemExit) as error:  # a script that runs, and exits, when it is imported
+        raise TargetNotFoundError(target, f"importing {where} raised {type(error).__name__}: {error}") from error
+
+
+def durable_functions(module: ModuleType | None) -> list[DurableFunction[Any, Any]]:
+    """All that a module has."""
+    values: list[Any] = [] if module is None else list(vars(module).values())
+    return [value for value in values if isinstance(value, DurableFunction)]  # pyright: ignore[reportUnknownVariableType]
 
 
 def target_of(function: DurableFunction[Any, Any]) -> str:

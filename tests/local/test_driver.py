@@ -161,7 +161,7 @@ async def test_a_thousand_that_wait_cost_no_task_each():
         runs = [await engine.start(wait_for, 3600.0, name=f"t-{number}") for number in range(1000)]
         await settled()
         assert len(anyio.get_running_tasks()) == before
-        assert engine._service._live == {}
+        assert engine.service._live == {}
         assert happened == ["before 3600"] * 1000
         clock = clock_of(engine)
         await clock.move(3599)
@@ -246,14 +246,14 @@ async def test_a_clock_that_jumps_back_at_the_moment_of_waking(monkeypatch: pyte
         run = await engine.start(wait_for, 100.0)
         await settled()
 
-        begin_invocation = engine._service.begin_invocation
+        begin_invocation = engine.service.begin_invocation
 
         async def late(execution_id: str) -> Any:
             monkeypatch.undo()
             clock.set(-50)
             return await begin_invocation(execution_id)
 
-        monkeypatch.setattr(engine._service, "begin_invocation", late)
+        monkeypatch.setattr(engine.service, "begin_invocation", late)
         await clock.move(100)
         assert clock.next == 50
         assert happened == ["before 100"]
@@ -349,8 +349,8 @@ async def test_a_store_that_fails_at_any_commit(when: str, times: int):
             assert await run.result() == "after 100", number
             await settled()
             history = await engine.history("t-1")
-            assert engine._service._live == {}
-            assert engine._service._unsure == set()
+            assert engine.service._live == {}
+            assert engine.service._unsure == set()
         assert calls > total - 2
         assert list(dict.fromkeys(happened)) == ["before 100", "after 100"], number
         # Only a step whose outcome was not recorded is done again.

@@ -145,7 +145,7 @@ async def test_a_name_that_may_be(name: str):
     async with engine_over() as engine:
         run = await engine.start(echo, 1, name=name)
         assert run.name == name
-        assert run.arn == f"arn:aws:lambda:local:000000000000:function:echo:1/durable-execution/{name}/{run.id}"
+        assert run.arn == f"arn:aws:lambda:us-east-1:000000000000:function:echo:1/durable-execution/{name}/{run.id}"
 
 
 @pytest.mark.parametrize("name", ["", "x" * 65, "a b", "a/b", "ä", "a\n", "\n", "a.b", "\udcff", "\x00"])
@@ -452,8 +452,8 @@ async def test_nothing_is_kept_of_what_is_over():
             with pytest.raises(Exception, match="LookupError"):
                 await (await engine.start(flows.fail, "x", name=f"f-{number}")).result()
         await settled()
-        assert engine._service._live == {}
-        assert engine._service._news == {}
+        assert engine.service._live == {}
+        assert engine.service._news == {}
         assert engine._driver._runs == {}
         assert engine._driver._timers == []
 

@@ -211,7 +211,7 @@ async def test_one_that_waits_costs_no_task_and_no_timer():
         while any(run.driven for run in runs):
             await anyio.lowlevel.checkpoint()
         assert engine._driver._timers == []
-        assert engine._service._live == {}
+        assert engine.service._live == {}
         for run in runs:
             (callback_id,) = await callback_ids(run)
             await engine.complete_callback(callback_id, Approval(run.name, 1))

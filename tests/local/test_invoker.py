@@ -453,7 +453,7 @@ async def test_an_end_is_told_once(status: str):
             await anyio.lowlevel.checkpoint()
         (operation,) = await engine.operations(run.name)
         caller = Caller(run.id, operation.id)
-        outside = Outside(engine._service)
+        outside = Outside(engine.service)
         await outside.end_invoke(caller, OperationStatus(status), result='"by hand"')
         await outside.end_invoke(caller, OperationStatus.FAILED, error=ErrorObject(error_message="late"))
         await outside.end_invoke(Caller(run.id, "nothing"), OperationStatus.FAILED)
@@ -729,7 +729,7 @@ async def test_a_plain_function_that_was_interrupted_is_called_again():
         run = await engine.start(call("slow"), None, name="t-1")
         for _ in range(5):
             await engine.resume()
-            await engine._service.take_up(run.id)
+            await engine.service.take_up(run.id)
         assert await run.result() == "done"
         assert EFFECTS["begun"] == 2
 

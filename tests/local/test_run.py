@@ -265,8 +265,8 @@ async def test_following_keeps_nothing_in_memory():
             again = (await engine.resume(f"t-{number}"))[0]
             await numbers(again.events(1))
         await settled()
-        assert engine._service._live == {}
-        assert engine._service._news == {}
+        assert engine.service._live == {}
+        assert engine.service._news == {}
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -66,8 +66,8 @@ def new_record(
     return ExecutionRecord(
         id=execution_id,
         name=name,
-        # As AWS makes them, of a region and an account that it does not have.
-        arn=f"arn:aws:lambda:local:000000000000:function:{plain}:1/durable-execution/{name}/{execution_id}",
+        # As AWS makes them, of an account that it does not have.
+        arn=f"arn:aws:lambda:us-east-1:000000000000:function:{plain}:1/durable-execution/{name}/{execution_id}",
         function=target,
         status=ExecutionStatus.RUNNING,
         start_timestamp=now,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from contextlib import closing, suppress
@@ -14,7 +15,11 @@ from ...exceptions import StoreError, StoreLockedError, StoreNotFoundError, Stor
 APPLICATION_ID: Final = 0x44555242
 """In the file's header: `DURB`. So a store is told from any other SQLite file."""
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
+"""2 knows the function of each execution in a column of its own, so that those of one can be listed."""
+
+_OLDER: Final = frozenset({1})
+"""Versions that an engine brings up to date. Whoever only looks reads them as they are."""
 
 _HEADER: Final = 100
 """Bytes that every SQLite file begins with. SQLite takes a much shorter file for an empty database."""
@@ -31,9 +36,11 @@ CREATE TABLE executions (
     id TEXT NOT NULL UNIQUE,
     name TEXT NOT NULL UNIQUE,
     status TEXT NOT NULL,
-    data BLOB NOT NULL
+    data BLOB NOT NULL,
+    function TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX executions_by_status ON executions (status);
+CREATE INDEX executions_by_function ON executions (function);
 CREATE TABLE inputs (
     execution INTEGER PRIMARY KEY REFERENCES executions,
     input TEXT NOT NULL
@@ -48,6 +55,15 @@ CREATE UNIQUE INDEX changes_in_order ON changes (execution, last_event, number);
 CREATE TABLE holder (engine TEXT NOT NULL);
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
+COMMIT;
+"""
+
+_FROM_1: Final = """
+BEGIN;
+ALTER TABLE executions ADD COLUMN function TEXT NOT NULL DEFAULT '';
+UPDATE executions SET function = function_of(data);
+CREATE INDEX executions_by_function ON executions (function);
+PRAGMA user_version = 2;
 COMMIT;
 """
 
@@ -148,6 +164,9 @@ def _open_for_engine(path: str) -> sqlite3.Connection:
         if _check_mark(path, connection):
             # In the rollback journal, all at once: a crash here leaves an empty file, not half a store.
             connection.executescript(_SCHEMA)
+        elif _version(connection) in _OLDER:
+            connection.create_function("function_of", 1, _function_of, deterministic=True)
+            connection.executescript(_FROM_1)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         _lay_out_log(connection)
@@ -213,7 +232,7 @@ def _check_mark(path: str, connection: sqlite3.Connection) -> bool:
         StoreSchemaError: It is not.
     """
     (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    version = _version(connection)
     if application not in {0, APPLICATION_ID}:
         raise StoreSchemaError(
             path, f"the application id {application & 0xFFFFFFFF:#x} of another program", _expected()
@@ -222,9 +241,20 @@ def _check_mark(path: str, connection: sqlite3.Connection) -> bool:
         tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         if tables:
             raise StoreSchemaError(path, f"somebody else's tables ({', '.join(tables[:3])})", _expected())
-    if version != (SCHEMA_VERSION if application else 0):
+    if version not in ({SCHEMA_VERSION, *_OLDER} if application else {0}):
         raise StoreSchemaError(path, f"the schema version {version}", _expected())
     return not application
+
+
+def _function_of(data: bytes) -> str:
+    """What a version without a column for it has in the execution's record."""
+    function: str = json.loads(data)["function"]
+    return function
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(version)
 
 
 def _expected() -> str:

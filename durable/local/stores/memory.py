@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from ..._wire import ExecutionStatus, Operation
-from ...abc import Change, EventRecord, ExecutionRecord, Loaded, OperationExtra, Store
+from ...abc import Change, EventRecord, ExecutionRecord, Listing, Loaded, OperationExtra, Page, Store
 from ...exceptions import ExecutionExistsError, StoreError
 
 
@@ -58,6 +60,23 @@ class MemoryStore(Store):
     async def executions(self, status: ExecutionStatus | None = None) -> Sequence[ExecutionRecord]:
         """All executions, or those of one status."""
         return [kept.record for kept in self._kept.values() if status is None or kept.record.status is status]
+
+    async def listing(self, wanted: Listing) -> Page:
+        """A page of the executions of one function."""
+        numbered = list(enumerate((kept.record for kept in self._kept.values()), 1))
+        if not wanted.oldest_first:
+            numbered.reverse()
+        begun = not wanted.position
+        found: list[ExecutionRecord] = []
+        last = 0
+        for number, record in numbered:
+            if begun and wanted.fits(record):
+                if len(found) == wanted.limit:
+                    return Page(found, last)
+                found.append(msgspec.structs.replace(record, input=None))
+                last = number
+            begun = begun or number == wanted.position
+        return Page(found, None)
 
     async def load(self, execution_id: str) -> Loaded | None:
         """An execution with its operations."""

@@ -19,7 +19,7 @@ import msgspec
 
 from ..._wire import ExecutionStatus, Operation
 from ..._wire.codec import Codec
-from ...abc import Change, EventRecord, ExecutionRecord, Loaded, OperationExtra, Store
+from ...abc import Change, EventRecord, ExecutionRecord, Listing, Loaded, OperationExtra, Page, Store
 from ...exceptions import ExecutionExistsError, MalformedPayloadError, StoreError
 from .file import EngineLock, open_file
 from .inbox import SqliteInbox
@@ -45,7 +45,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
 _ENTRY = Codec(Entry, "event")
 _RECORD = Codec(ExecutionRecord, "event")
 
-_CREATE = "INSERT INTO executions (key, id, name, status, data) VALUES (?, ?, ?, ?, ?)"
+_CREATE = "INSERT INTO executions (key, id, name, status, data, function) VALUES (?, ?, ?, ?, ?, ?)"
 _INPUT = "INSERT INTO inputs (execution, input) VALUES (?, ?)"
 _UPDATE = "UPDATE executions SET status = ?, data = ? WHERE key = ?"
 _APPEND = "INSERT INTO changes (execution, last_event, number, data) VALUES (?, ?, ?, ?)"
@@ -77,7 +77,7 @@ class SqliteStore(Store):
             raise StoreError("an execution is created with its record")
         self._highest_key += 1
         key = self._highest_key
-        row = (key, record.id, record.name, record.status, _record_data(record))
+        row = (key, record.id, record.name, record.status, _record_data(record), record.function)
         statements: list[Statement] = [(_CREATE, row), (_APPEND, _row(key, change))]
         if record.input is not None:
             statements.append((_INPUT, (key, record.input)))
@@ -112,6 +112,35 @@ class SqliteStore(Store):
         else:
             rows = await self._rows(f"{_EXECUTIONS} WHERE status = ? ORDER BY key", (status,))
         return [_record(row) for row in rows]
+
+    async def listing(self, wanted: Listing) -> Page:
+        """A page of the executions of one function."""
+        where, values = ["function = ?"], [wanted.function]
+        if wanted.statuses:
+            where.append(f"status IN ({', '.join('?' * len(wanted.statuses))})")
+            values += wanted.statuses
+        if wanted.name is not None:
+            where.append("name = ?")
+            values.append(wanted.name)
+        if wanted.position:
+            where.append(f"key {'>' if wanted.oldest_first else '<'} {wanted.position:d}")
+        order = "ASC" if wanted.oldest_first else "DESC"
+        # Only numbers of ours and question marks are put into it.
+        query = f"SELECT data, NULL, key FROM executions WHERE {' AND '.join(where)} ORDER BY key {order}"  # noqa: S608
+
+        def read(connection: sqlite3.Connection) -> Page:
+            found: list[ExecutionRecord] = []
+            last = 0
+            for row in connection.execute(query, values):
+                record = _record(row)
+                if wanted.fits(record):
+                    if len(found) == wanted.limit:
+                        return Page(found, last)
+                    found.append(record)
+                    last = row[2]
+            return Page(found, None)
+
+        return await self._thread.read(read)
 
     async def load(self, execution_id: str) -> Loaded | None:
         """An execution with its operations."""

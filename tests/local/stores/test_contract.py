@@ -6,9 +6,10 @@ import random
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import anyio
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,7 +26,7 @@ from durable._wire import (
 from durable._wire.events import EventType
 from durable._wire.limits import MAX_EXECUTION_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES
 from durable._wire.operations import ContextDetails, ExecutionDetails, StepDetails, WaitDetails
-from durable.abc import Change, EventRecord, Store
+from durable.abc import Change, EventRecord, ExecutionRecord, Listing, Store
 from durable.exceptions import ExecutionExistsError, StoreError
 from durable.local.machine.rules import RefusedUpdateError
 from durable.local.machine.state import ExecutionState, Transition
@@ -431,3 +432,56 @@ async def _compare(store: Store, bench: Bench) -> None:
 
 def _in_order(state: ExecutionState) -> list[Operation]:
     return list(state.operations.values())
+
+
+LISTED = [
+    ("a", "f", ExecutionStatus.SUCCEEDED),
+    ("b", "g", ExecutionStatus.SUCCEEDED),
+    ("c", "f", ExecutionStatus.RUNNING),
+    ("d", "f", ExecutionStatus.FAILED),
+    ("e", "f", ExecutionStatus.SUCCEEDED),
+]
+
+
+async def listed(store: Store, **wanted: Any) -> list[list[str]]:
+    """The pages of a listing, as names."""
+    pages: list[list[str]] = []
+    position: int | None = 0
+    while position is not None:
+        page = await store.listing(Listing(**{"function": "tests:f", **wanted, "position": position}))
+        assert all(record.input is None for record in page.records)
+        pages.append([record.name for record in page.records])
+        position = page.position
+    return pages
+
+
+async def test_the_executions_of_a_function_are_listed(reopen: Open):
+    """Newest first or oldest first, by status, name and time, page by page; also after it was opened again."""
+    begin = record_of("x").start_timestamp
+    async with reopen() as store:
+        for seconds, (name, function, status) in enumerate(LISTED):
+            record = record_of(
+                name, function=f"tests:{function}", start_timestamp=Timestamp(begin + seconds * 1000)
+            )
+            await store.create(Change(execution=record, events=[]))
+            if status is not ExecutionStatus.RUNNING:
+                await store.commit(record.id, Change(number=2, execution=ended(record, status)))
+    async with reopen() as store:
+        assert await listed(store) == [["e", "d", "c", "a"]]
+        assert await listed(store, oldest_first=True) == [["a", "c", "d", "e"]]
+        assert await listed(store, limit=2) == [["e", "d"], ["c", "a"]]
+        assert await listed(store, limit=3, oldest_first=True) == [["a", "c", "d"], ["e"]]
+        assert await listed(store, function="tests:nobody") == [[]]
+        assert await listed(store, name="c") == [["c"]]
+        assert await listed(store, name="b") == [[]]
+        succeeded = [ExecutionStatus.SUCCEEDED]
+        assert await listed(store, statuses=succeeded, limit=1) == [["e"], ["a"]]
+        both = [*succeeded, ExecutionStatus.RUNNING]
+        assert await listed(store, statuses=both) == [["e", "c", "a"]]
+        after, before = Timestamp(begin + 1999), Timestamp(begin + 4000)
+        assert await listed(store, started_after=after, started_before=before) == [["d", "c"]]
+
+
+def ended(record: ExecutionRecord, status: ExecutionStatus) -> ExecutionRecord:
+    """An execution at its end."""
+    return msgspec.structs.replace(record, status=status, end_timestamp=record.start_timestamp, result="1")

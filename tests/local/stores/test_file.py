@@ -15,12 +15,14 @@ import anyio
 import pytest
 
 from durable._wire import ExecutionStatus
+from durable.abc import Listing
 from durable.exceptions import (
     StoreError,
     StoreLockedError,
     StoreNotFoundError,
     StoreSchemaError,
 )
+from durable.local.stores.file import SCHEMA_VERSION
 from durable.local.stores.sqlite import SqliteStore, open_store
 from tests.local.stores.files import check, elsewhere, filled, opened, read, writer
 from tests.local.stores.log import Log, step
@@ -250,7 +252,7 @@ NO_STORE: dict[str, tuple[Callable[[Path], None], str]] = {
         database("PRAGMA journal_mode = WAL", "CREATE TABLE users (x)"),
         "somebody else's tables (users)",
     ),
-    "a later version": (changed("PRAGMA user_version = 2"), "the schema version 2"),
+    "a later version": (changed("PRAGMA user_version = 3"), "the schema version 3"),
     "no version": (changed("PRAGMA user_version = 0"), "the schema version 0"),
     "an absurd version": (changed("PRAGMA user_version = -1"), "the schema version -1"),
     "an empty database of another version": (database("PRAGMA user_version = 7"), "the schema version 7"),
@@ -267,7 +269,7 @@ def test_what_is_no_store_is_left_alone(kind: str, path: str, *, read_only: bool
     for _ in range(2):
         with pytest.raises(StoreSchemaError) as raised:
             open_store(path, read_only=read_only)
-        expected = f"{path} has {found}, this library reads stores of schema version 1. Nothing in it was changed."
+        expected = f"{path} has {found}, this library reads stores of schema version 2. Nothing in it was changed."
         assert str(raised.value) == expected
     assert Path(path).read_bytes() == before
     Path(path).unlink()
@@ -414,3 +416,36 @@ def test_a_store_whose_creation_was_killed(path: str):
     store = open_store(path)
     anyio.run(check, store, log)
     anyio.run(store.aclose)
+
+
+TO_VERSION_1 = """
+DROP INDEX executions_by_function;
+ALTER TABLE executions DROP COLUMN function;
+PRAGMA user_version = 1;
+"""
+
+
+async def listed(path: str) -> list[str]:
+    """The executions of a log, as an engine that opens the store lists them."""
+    store = open_store(path)
+    try:
+        return [record.name for record in (await store.listing(Listing(function="tests:f"))).records]
+    finally:
+        await store.aclose()
+
+
+def test_a_store_of_version_1_is_brought_up_to_date(path: str):
+    """By the first engine that opens it; whoever only looks reads it as it is. Nothing is lost."""
+    log = anyio.run(filled, path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(TO_VERSION_1)
+    reader = open_store(path, read_only=True)
+    anyio.run(check, reader, log)
+    anyio.run(reader.aclose)
+    for _ in range(2):
+        assert anyio.run(listed, path) == [log.record.name]
+    store = open_store(path)
+    anyio.run(check, store, log)
+    anyio.run(store.aclose)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)

@@ -1,0 +1,201 @@
+"""Executions: get one, its history, its state; list them; stop one; and what functions write of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+from uuid import uuid4
+
+import msgspec
+from starlette.responses import Response
+
+from .._wire import ExecutionStatus
+from .._wire.calls import (
+    ExecutionSummary,
+    GetDurableExecutionResponse,
+    ListDurableExecutionsByFunctionResponse,
+    StopDurableExecutionResponse,
+)
+from .._wire.codec import (
+    CHECKPOINT_REQUEST,
+    CHECKPOINT_RESPONSE,
+    ERROR_REQUEST,
+    EXECUTION_RESPONSE,
+    HISTORY_RESPONSE,
+    LIST_RESPONSE,
+    STATE_RESPONSE,
+    STOP_RESPONSE,
+)
+from .._wire.events import (
+    DETAILS_FIELD,
+    Event,
+    EventError,
+    EventInput,
+    EventResult,
+    GetDurableExecutionHistoryResponse,
+)
+from .._wire.shapes import ErrorObject, Shape
+from ..abc import ExecutionRecord, Listing
+from .errors import JSON, RefusedError
+from .requests import body_of, engine_of, execution_name, flag, instant, marker, page_size
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+_TRUNCATED: Final = {
+    "input": EventInput(truncated=True),
+    "result": EventResult(truncated=True),
+    "error": EventError(truncated=True),
+}
+
+
+# --- What people and tools ask -----------------------------------------------------------------------------------
+
+
+async def get(request: Request) -> Response:
+    """GetDurableExecution."""
+    record = await _execution(request)
+    with_data = flag(request, "IncludeExecutionData", default=True)
+    answer = GetDurableExecutionResponse(
+        durable_execution_arn=record.arn,
+        durable_execution_name=record.name,
+        function_arn=function_arn(record),
+        start_timestamp=record.start_timestamp,
+        end_timestamp=record.end_timestamp,
+        status=record.status,
+        version=version(record),
+        input_payload=record.input if with_data else None,
+        result=record.result if with_data else None,
+        error=record.error if with_data else None,
+    )
+    return Response(EXECUTION_RESPONSE.encode(answer), media_type=JSON)
+
+
+async def history(request: Request) -> Response:
+    """GetDurableExecutionHistory."""
+    record = await _execution(request)
+    size, begin = page_size(request), marker(request)
+    with_data = flag(request, "IncludeExecutionData", default=True)
+    if flag(request, "ReverseOrder", default=False):
+        events = [
+            event for event in await engine_of(request).history(record.name) if not begin or event.event_id < begin
+        ]
+        events.reverse()
+    else:
+        events = list(await engine_of(request).history(record.name, begin))
+    page = events[:size]
+    answer = GetDurableExecutionHistoryResponse(
+        events=tuple(page if with_data else map(_without_data, page)),
+        next_marker=str(page[-1].event_id) if len(events) > size else None,
+    )
+    return Response(HISTORY_RESPONSE.encode(answer), media_type=JSON)
+
+
+async def list_by_function(request: Request) -> Response:
+    """ListDurableExecutionsByFunction."""
+    wanted = Listing(
+        function=target_of_function(request, request.path_params["function"]),
+        statuses=_statuses(request),
+        name=execution_name(request.query_params.get("DurableExecutionName")),
+        started_after=instant(request, "StartedAfter"),
+        started_before=instant(request, "StartedBefore"),
+        oldest_first=flag(request, "ReverseOrder", default=False),
+        position=marker(request),
+        limit=page_size(request),
+    )
+    page = await engine_of(request).listing(wanted)
+    answer = ListDurableExecutionsByFunctionResponse(
+        durable_executions=tuple(map(_summary, page.records)),
+        next_marker=None if page.position is None else str(page.position),
+    )
+    return Response(LIST_RESPONSE.encode(answer), media_type=JSON)
+
+
+async def stop(request: Request) -> Response:
+    """StopDurableExecution. What has ended is left as it is."""
+    record = await _execution(request)
+    error = await body_of(request, ERROR_REQUEST)
+    ended = await engine_of(request).stop(record.name, None if error == ErrorObject() else error)
+    answer = StopDurableExecutionResponse(stop_timestamp=ended.end_timestamp or ended.start_timestamp)
+    return Response(STOP_RESPONSE.encode(answer), media_type=JSON)
+
+
+# --- What functions call -----------------------------------------------------------------------------------------
+
+
+async def checkpoint(request: Request) -> Response:
+    """CheckpointDurableExecution."""
+    asked = await body_of(request, CHECKPOINT_REQUEST)
+    answer = await engine_of(request).service.checkpoint(
+        request.path_params["arn"], asked.checkpoint_token, asked.updates, asked.client_token or uuid4().hex
+    )
+    return Response(CHECKPOINT_RESPONSE.encode(answer), media_type=JSON)
+
+
+async def state(request: Request) -> Response:
+    """GetDurableExecutionState."""
+    query = request.query_params
+    if "CheckpointToken" not in query:
+        raise RefusedError("CheckpointToken is required")
+    answer = await engine_of(request).service.get_state(
+        request.path_params["arn"], query["CheckpointToken"], query.get("Marker", ""), page_size(request)
+    )
+    return Response(STATE_RESPONSE.encode(answer), media_type=JSON)
+
+
+# --- How they are told -------------------------------------------------------------------------------------------
+
+
+def target_of_function(request: Request, name: str) -> str:
+    """What executions of a function are found by.
+
+    Raises:
+        TargetNotFoundError: No function is registered by that name.
+        NotDurableError: It is a plain function.
+    """
+    functions = engine_of(request).functions
+    return functions.add(functions.durable(name))
+
+
+def function_arn(record: ExecutionRecord) -> str:
+    """The ARN of an execution's function, with its version."""
+    return record.arn.partition("/")[0]
+
+
+def version(record: ExecutionRecord) -> str:
+    """The version of its function that an execution runs on."""
+    return function_arn(record).rpartition(":")[2]
+
+
+async def _execution(request: Request) -> ExecutionRecord:
+    return await engine_of(request).execution_by_arn(request.path_params["arn"])
+
+
+def _statuses(request: Request) -> list[ExecutionStatus]:
+    found = request.query_params.getlist("Statuses")
+    try:
+        return [ExecutionStatus(text) for text in found]
+    except ValueError:
+        known = ", ".join(ExecutionStatus)
+        raise RefusedError(f"Statuses are some of {known}, not {found}") from None
+
+
+def _summary(record: ExecutionRecord) -> ExecutionSummary:
+    return ExecutionSummary(
+        durable_execution_arn=record.arn,
+        durable_execution_name=record.name,
+        function_arn=function_arn(record),
+        status=record.status,
+        start_timestamp=record.start_timestamp,
+        end_timestamp=record.end_timestamp,
+    )
+
+
+def _without_data(event: Event) -> Event:
+    details = event.details
+    if details is None:
+        return event
+    left_out = {
+        name: empty for name, empty in _TRUNCATED.items() if getattr(getattr(details, name, None), "payload", None)
+    }
+    bare: Shape = msgspec.structs.replace(details, **left_out)
+    return msgspec.structs.replace(event, **{DETAILS_FIELD[event.event_type]: bare})

@@ -1,0 +1,166 @@
+"""What `durable dev` runs: the server over a store's file, and a process that starts it anew when code changes.
+
+With reloading, the first process only watches files and holds the socket; the server is a child of it. When a file
+changes the child is ended and another one is started: executions are durable, so they go on in it with the new code
+(or are left as they are, if that does not follow their history), and no connection is refused in between.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+import msgspec
+import uvicorn
+from uvicorn.supervisors import ChangeReload
+
+from .._kernel.signatures import signature_of
+from .._wire.limits import MAX_OPERATIONS
+from ..exceptions import DurableError, StoreLockedError
+from ..function import DurableFunction
+from ..local import Engine, Run, open_engine
+from ..local.targets import load_functions
+from .app import make_app
+from .guard import LOOPBACK
+
+_log = logging.getLogger("durable.server")
+
+GRACE: Final = 1
+"""Seconds that connections have to end when the server does; those that wait for an execution do not."""
+
+_PATIENCE: Final = 10.0
+"""Seconds in which the process before must have let go of the store."""
+
+
+class Serving(msgspec.Struct, frozen=True, kw_only=True):
+    """What is served, and how.
+
+    Attributes:
+        targets: Modules or files, or functions in them.
+        store: The store's file.
+        host: The address to bind.
+        port: The port to bind; 0 for a free one.
+        token: What each request must have, if anything.
+        reload: Whether to start anew when code changes.
+    """
+
+    targets: tuple[str, ...]
+    store: str
+    host: str = "127.0.0.1"
+    port: int = 0
+    token: str | None = None
+    reload: bool = True
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """The names by which the server may be called; all, if it is not for this machine alone."""
+        return LOOPBACK if self.host in LOOPBACK else frozenset()
+
+
+def bind(serving: Serving) -> socket.socket:
+    """The socket to listen at.
+
+    Raises:
+        OSError: It cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in serving.host else socket.AF_INET
+    return socket.create_server((serving.host, serving.port), family=family, backlog=2048)
+
+
+def url_of(listening: socket.socket) -> str:
+    """Where clients find it."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def run(
+    serving: Serving, listening: socket.socket, logging_set_up: Callable[[], AbstractContextManager[object]]
+) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    Args:
+        serving: What, and how.
+        listening: The socket.
+        logging_set_up: What is to be around all that happens in the process that serves.
+    """
+    child = partial(_serve, serving, logging_set_up)
+    if not serving.reload:
+        child(sockets=[listening])
+        return
+    directories = sorted({str(Path(text.rpartition(":")[0] or text).absolute().parent) for text in serving.targets})
+    config = uvicorn.Config("", reload=True, reload_dirs=directories, log_config=None)
+    ChangeReload(config, target=child, sockets=[listening]).run()
+
+
+def _serve(
+    serving: Serving,
+    logging_set_up: Callable[[], AbstractContextManager[object]],
+    sockets: list[socket.socket] | None,
+) -> None:
+    with logging_set_up():
+        functions: list[Callable[..., Any]] = []
+        for target in serving.targets:
+            functions += load_functions(target)
+        app = make_app(partial(_engine, serving, functions), hosts=serving.hosts, token=serving.token)
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="on",
+            timeout_graceful_shutdown=GRACE,
+            server_header=False,
+        )
+        uvicorn.Server(config).run(sockets)
+
+
+@asynccontextmanager
+async def _engine(serving: Serving, functions: list[Callable[..., Any]]) -> AsyncGenerator[Engine]:
+    async with _opened(serving) as engine, anyio.create_task_group() as tasks:
+        for function in functions:
+            engine.functions.register(function, _name_of(function))
+        _log.info("serves %s", ", ".join(engine.functions.names))
+        for resumed in await engine.resume():
+            tasks.start_soon(_watch, resumed, name=f"durable dev: watches {resumed.name}")
+        yield engine
+        tasks.cancel_scope.cancel()
+
+
+def _name_of(function: object) -> str | None:
+    """What a plain function is registered as; a durable one has a name of its own."""
+    if isinstance(function, DurableFunction) or not callable(function):
+        return None
+    return signature_of(function).name
+
+
+@asynccontextmanager
+async def _opened(serving: Serving) -> AsyncGenerator[Engine]:
+    """The engine; waited for, if the process before is about to let go of the store."""
+    deadline = anyio.current_time() + _PATIENCE
+    while True:
+        opening = open_engine(serving.store, max_operations=MAX_OPERATIONS)
+        try:
+            engine = await opening.__aenter__()
+        except StoreLockedError:
+            if anyio.current_time() > deadline:
+                raise
+            await anyio.sleep(0.1)
+        else:
+            break
+    try:
+        yield engine
+    finally:
+        await opening.__aexit__(None, None, None)
+
+
+async def _watch(run: Run[Any]) -> None:
+    """Say so if an execution that nobody waits for does not go on."""
+    try:
+        await run.wait()
+    except DurableError as error:
+        _log.error("execution %r does not go on: %s", run.name, error)
