@@ -67,7 +67,7 @@ class ExecutionSummary(Shape, frozen=True, kw_only=True):
 class ListDurableExecutionsByFunctionResponse(Shape, frozen=True, kw_only=True):
     """One page of a listing."""
 
-    durable_executions: tuple[ExecutionSummary, ...] = ()
+    durable_executions: tuple[ExecutionSummary, ...]
     next_marker: str | None = None
 
 

@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("durable.server")
 
-MAX_BODY_BYTES: Final = 20 * 1024 * 1024
-"""More than any request of the API has: the largest is a call with 250 updates, or an input of 6 MB."""
-
 _EXECUTION: Final = "/2025-12-01/durable-executions/{arn:path}"
 _CALLBACK: Final = "/2025-12-01/durable-execution-callbacks/{callback:path}"
 
@@ -77,10 +74,8 @@ def make_app(
             Exception: _refused,
             HTTPStatus.NOT_FOUND: _no_such,
             HTTPStatus.METHOD_NOT_ALLOWED: _no_such,
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE: _too_large,
         },
         lifespan=lifespan,
-        max_body_size=MAX_BODY_BYTES,
     )
 
 
@@ -114,8 +109,3 @@ async def _no_such(request: Request, error: Exception) -> Response:  # noqa: ARG
         "of Lambda's API, Invoke and the operations on durable executions and their callbacks"
     )
     return refusal("UnsupportedOperationException", text, HTTPStatus.NOT_FOUND)
-
-
-async def _too_large(request: Request, error: Exception) -> Response:  # noqa: ARG001 - the same
-    text = f"a request has at most {MAX_BODY_BYTES:,} bytes"
-    return refusal("RequestTooLargeException", text, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)

@@ -48,7 +48,7 @@ _OUTCOME: Final = {
     ExecutionStatus.TIMED_OUT: OperationStatus.TIMED_OUT,
     ExecutionStatus.STOPPED: OperationStatus.STOPPED,
 }
-_ARN: Final = re.compile(r"arn:[^:]*:lambda:[^:]*:[^:]*:function:(?P<name>[^:]+)(:[^:]+)?")
+_ARN: Final = re.compile(r"((arn:[^:]*:lambda:[^:]*:)?[^:]*:)?function:(?P<name>[^:]+)(:[^:]+)?")
 _QUALIFIED: Final = re.compile(r"(?P<name>[^:]+):[^:]+")
 
 

@@ -1,0 +1,208 @@
+"""Executions: looked at, listed, stopped; and what functions call."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from .conftest import Api, ApiError
+
+NOBODY = "arn:aws:lambda:us-east-1:000000000000:function:order:1/durable-execution/nobody/none"
+
+
+def test_an_execution_is_told(api: Api):
+    """With its input and its result, or without either."""
+    arn = api.run("order", {"article": "engine"}, "t-1")
+    told = api("GetDurableExecution", DurableExecutionArn=arn)
+    assert told["DurableExecutionArn"] == arn
+    assert told["DurableExecutionName"] == "t-1"
+    assert told["FunctionArn"] == "arn:aws:lambda:us-east-1:000000000000:function:order:1"
+    assert (told["Status"], told["Version"]) == ("SUCCEEDED", "1")
+    assert (told["InputPayload"], told["Result"]) == ('{"article": "engine"}', '"1 x engine"')
+    assert told["EndTimestamp"] >= told["StartTimestamp"]
+    bare = api("GetDurableExecution", DurableExecutionArn=arn, IncludeExecutionData=False)
+    kept = {key for key in told if key not in {"InputPayload", "Result", "ResponseMetadata"}}
+    assert {key for key in bare if key != "ResponseMetadata"} == kept
+
+
+def test_the_error_of_an_execution_is_told(api: Api):
+    """As the function raised it."""
+    told = api("GetDurableExecution", DurableExecutionArn=api.run("refuse", 1))
+    assert told["Status"] == "FAILED"
+    assert (told["Error"]["ErrorType"], told["Error"]["ErrorMessage"]) == ("ValueError", "not 1")
+
+
+def pages(api: Api, arn: str, **parameters: Any) -> list[list[dict[str, Any]]]:
+    """A history, page by page."""
+    found = []
+    marker: dict[str, Any] = {}
+    while True:
+        page = api("GetDurableExecutionHistory", DurableExecutionArn=arn, **marker, **parameters)
+        found.append(page["Events"])
+        if "NextMarker" not in page:
+            return found
+        marker = {"Marker": page["NextMarker"]}
+
+
+def test_a_history_is_told_in_pages_and_in_both_orders(api: Api):
+    """Each event once, whatever the size of a page."""
+    arn = api.run("steps", 4)
+    (whole,) = pages(api, arn)
+    assert [event["EventId"] for event in whole] == list(range(1, len(whole) + 1))
+    kinds = [event["EventType"] for event in whole]
+    assert kinds == [
+        "ExecutionStarted",
+        *["StepStarted", "StepSucceeded"] * 4,
+        "InvocationCompleted",
+        "ExecutionSucceeded",
+    ]
+    for size in (1, 3, len(whole), 1000):
+        paged = pages(api, arn, MaxItems=size)
+        assert [event for page in paged for event in page] == whole
+        assert all(len(page) == size for page in paged[:-1])
+        turned = [event for page in pages(api, arn, MaxItems=size, ReverseOrder=True) for event in page]
+        assert turned == whole[::-1]
+
+
+def test_a_page_of_history_has_100_events_by_default(api: Api):
+    """And with MaxItems of 0."""
+    arn = api.run("steps", 49)
+    assert [len(page) for page in pages(api, arn)] == [100, 1]
+    assert [len(page) for page in pages(api, arn, MaxItems=0)] == [100, 1]
+
+
+def test_a_history_without_data_says_what_it_leaves_out(api: Api):
+    """Inputs, results and errors; the rest is the same."""
+    for function, payload in (("order", {"article": "a"}), ("refuse", 1)):
+        arn = api.run(function, payload)
+        (whole,), (bare,) = pages(api, arn), pages(api, arn, IncludeExecutionData=False)
+        assert [event["EventType"] for event in whole] == [event["EventType"] for event in bare]
+        assert bare[0]["ExecutionStartedDetails"]["Input"] == {"Truncated": True}
+        assert bare[0]["ExecutionStartedDetails"]["ExecutionTimeout"] > 0
+        details = bare[-1].get("ExecutionSucceededDetails") or bare[-1]["ExecutionFailedDetails"]
+        assert next(iter(details.values())) == {"Truncated": True}
+
+
+def names(answer: dict[str, Any]) -> list[str]:
+    return [one["DurableExecutionName"] for one in answer["DurableExecutions"]]
+
+
+def test_executions_of_a_function_are_listed(api: Api):
+    """By status, name and time, in pages, newest first or oldest first."""
+    for name in ("a", "b", "c"):
+        api.run("order", {"article": name}, name)
+    api.start("approve", name="d")
+    listing = "ListDurableExecutionsByFunction"
+    assert names(api(listing, FunctionName="order")) == ["c", "b", "a"]
+    assert names(api(listing, FunctionName="order:1", ReverseOrder=True)) == ["a", "b", "c"]
+    assert names(api(listing, FunctionName="order", DurableExecutionName="b")) == ["b"]
+    assert names(api(listing, FunctionName="order", Statuses=["RUNNING", "FAILED"])) == []
+    assert names(api(listing, FunctionName="approve", Statuses=["RUNNING", "FAILED"])) == ["d"]
+    first = api(listing, FunctionName="order", MaxItems=2)
+    assert names(first) == ["c", "b"]
+    second = api(listing, FunctionName="order", MaxItems=2, Marker=first["NextMarker"])
+    assert (names(second), "NextMarker" in second) == (["a"], False)
+    started = first["DurableExecutions"][0]["StartTimestamp"]
+    assert names(api(listing, FunctionName="order", StartedAfter=started.timestamp() - 3600)) == ["c", "b", "a"]
+    assert names(api(listing, FunctionName="order", StartedBefore=started.timestamp() - 3600)) == []
+
+
+def test_an_execution_is_stopped(api: Api):
+    """With an error or without; one that has ended stays as it is."""
+    arn = api.start("approve")
+    error = {"ErrorType": "Recall", "ErrorMessage": "withdrawn"}
+    stopped = api("StopDurableExecution", DurableExecutionArn=arn, Error=error)["StopTimestamp"]
+    told = api("GetDurableExecution", DurableExecutionArn=arn)
+    assert (told["Status"], told["Error"], told["EndTimestamp"]) == ("STOPPED", error, stopped)
+    assert api("StopDurableExecution", DurableExecutionArn=arn)["StopTimestamp"] == stopped
+    other = api.start("approve")
+    api("StopDurableExecution", DurableExecutionArn=other)
+    assert "Error" not in api("GetDurableExecution", DurableExecutionArn=other)
+
+
+def test_a_token_of_others_writes_nothing(api: Api):
+    """Made up, or of another execution: as Lambda refuses it."""
+    arn = api.start("approve")
+    for token in ("bm9uZQ==", base64.b64encode(b"someone/1/0").decode()):
+        for name in ("CheckpointDurableExecution", "GetDurableExecutionState"):
+            with pytest.raises(ApiError, match="Invalid checkpoint token") as raised:
+                api(name, DurableExecutionArn=arn, CheckpointToken=token)
+            assert (raised.value.code, raised.value.status) == ("InvalidParameterValueException", 400)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "GetDurableExecution",
+        "GetDurableExecutionHistory",
+        "StopDurableExecution",
+        "CheckpointDurableExecution",
+        "GetDurableExecutionState",
+    ],
+)
+def test_an_execution_that_is_not_there(api: Api, name: str):
+    """Whatever is asked of it."""
+    token = {"CheckpointToken": "bm9uZQ=="} if "Checkpoint" in name or name.endswith("State") else {}
+    with pytest.raises(ApiError) as raised:
+        api(name, DurableExecutionArn=NOBODY, **token)
+    assert (raised.value.code, raised.value.status) == ("ResourceNotFoundException", 404)
+
+
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [
+        ("MaxItems=1001", "MaxItems"),
+        ("MaxItems=-1", "MaxItems"),
+        ("MaxItems=many", "MaxItems"),
+        ("Marker=elsewhere", "Marker"),
+        ("Marker=9999999999999999", "Marker"),
+        ("ReverseOrder=perhaps", "ReverseOrder"),
+        ("StartedAfter=yesterday", "StartedAfter"),
+        ("StartedAfter=nan", "StartedAfter"),
+        ("StartedBefore=inf", "StartedBefore"),
+        ("Statuses=RUNNING&Statuses=LOST", "Statuses"),
+        ("DurableExecutionName=a%20b", "name"),
+    ],
+)
+def test_a_parameter_that_makes_no_sense(client: TestClient, query: str, text: str):
+    """Is named."""
+    answer = client.get(f"/2025-12-01/functions/order/durable-executions?{query}")
+    assert (answer.status_code, answer.headers["X-Amzn-ErrorType"]) == (400, "InvalidParameterValueException")
+    assert text in answer.json()["message"]
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b'{"ErrorType": 1}', b"\xff"])
+def test_a_body_that_makes_no_sense(client: TestClient, api: Api, body: bytes):
+    """Nothing is stopped by it."""
+    arn = api.start("approve")
+    path = arn.replace("/", "%2F")
+    answer = client.post(f"/2025-12-01/durable-executions/{path}/stop", content=body)
+    assert (answer.status_code, answer.headers["X-Amzn-ErrorType"]) == (400, "InvalidParameterValueException")
+    assert api("GetDurableExecution", DurableExecutionArn=arn)["Status"] == "RUNNING"
+
+
+def test_more_operations_than_an_execution_may_have(api: Api):
+    """The limit holds here as it does on AWS; the tests' server has one of 50."""
+    assert api("GetDurableExecution", DurableExecutionArn=api.run("steps", 49))["Status"] == "SUCCEEDED"
+    told = api("GetDurableExecution", DurableExecutionArn=api.run("steps", 50))
+    assert told["Status"] == "FAILED"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/2015-03-31/functions/order"),
+        ("GET", "/2015-03-31/functions/order/invocations"),
+        ("DELETE", "/2025-12-01/durable-executions/x"),
+        ("GET", "/"),
+    ],
+)
+def test_the_rest_of_lambda_is_not_there(client: TestClient, method: str, path: str):
+    """It is said, and not guessed at."""
+    answer = client.request(method, path)
+    assert (answer.status_code, answer.headers["X-Amzn-ErrorType"]) == (404, "UnsupportedOperationException")
+    assert f"{method} {path} is not supported here" in answer.json()["message"]
+    assert "x-amzn-requestid" in answer.headers
