@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -18,7 +19,11 @@ from .logs import logging_to_stderr
 from .options import DEFAULT_STORE, CommandError, DebugOption, StoreOption, VerboseOption, reporting
 from .texts import paragraphs
 
+if TYPE_CHECKING:
+    from ..server.processes import RemoteSpec
+
 DEFAULT_PORT: Final = 9420
+FUNCTION_NAME: Final = re.compile(r"[a-zA-Z0-9-_]{1,64}")
 
 HELP: Final = paragraphs("""
 Serve durable functions as AWS Lambda's API does, on this machine.
@@ -40,13 +45,23 @@ EPILOG: Final = (
 def dev(
     *,
     targets: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="MODULE_OR_FILE[:FUNCTION]...",
             help="What to serve: all durable functions of a file or module, or one function; plain ones as well.",
             show_default=False,
         ),
-    ],
+    ] = None,
+    functions: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--function",
+            "-f",
+            metavar="NAME=COMMAND",
+            help="Serve a function of any language: COMMAND starts its runtime. NAME= alone: others start it.",
+            show_default=False,
+        ),
+    ] = None,
     host: Annotated[str, typer.Option("--host", help="The address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", "-p", min=0, max=65535, help="The port; 0: any that is free.")] = (
         DEFAULT_PORT
@@ -71,24 +86,45 @@ def dev(
         raise CommandError(f"durable dev needs {' and '.join(missing)}: pip install 'durable[cli,server]'")
     from ..local.targets import load_functions
     from ..server.guard import LOOPBACK
-    from ..server.serve import Serving, bind, run, url_of
+    from ..server.serve import Serving, address_of, bind, run
 
     if host not in LOOPBACK and token is None:
         token = secrets.token_urlsafe(24)
-    serving = Serving(targets=tuple(targets), store=store, host=host, port=port, token=token, reload=reloads)
-    for target in targets:
+    serving = Serving(
+        targets=tuple(targets or ()),
+        remotes=tuple(map(_remote, functions or ())),
+        store=store,
+        host=host,
+        port=port,
+        token=token,
+        reload=reloads and bool(targets),
+    )
+    if not serving.targets and not serving.remotes:
+        raise CommandError("nothing to serve: name files, modules or functions", code=ExitCode.USAGE)
+    for target in serving.targets:
         load_functions(target)  # so that a mistake is told here, and not by a process that starts anew
     try:
-        listening = bind(serving)
+        sockets = bind(serving)
     except OSError as error:
         raise CommandError(f"{host}:{port} cannot be listened at: {error.strerror or error}") from error
-    with listening:
-        sys.stdout.write(f"{url_of(listening)}\n")
-        if token is not None and host not in LOOPBACK:
-            sys.stdout.write(f"token: {token}\n")
-        sys.stdout.flush()
-        run(serving, listening, partial(_logging, verbosity))
+    lines = [f"http://{address_of(sockets[0])}"]
+    if token is not None and host not in LOOPBACK:
+        lines.append(f"token: {token}")
+    for spec, listening in zip(serving.remotes, sockets[1:], strict=True):
+        lines.append(f"{spec.name}: AWS_LAMBDA_RUNTIME_API={address_of(listening)}")
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.flush()
+    run(serving, sockets, partial(_logging, verbosity))
     return ExitCode.SUCCEEDED
+
+
+def _remote(text: str) -> RemoteSpec:
+    from ..server.processes import RemoteSpec
+
+    name, equals, command = text.partition("=")
+    if not equals or FUNCTION_NAME.fullmatch(name) is None:
+        raise CommandError(f"--function is NAME=COMMAND, not {text!r}", code=ExitCode.USAGE)
+    return RemoteSpec(name, command.strip())
 
 
 @contextmanager

@@ -87,7 +87,10 @@ def durable_functions(module: ModuleType | None) -> list[DurableFunction[Any, An
 
 
 def target_of(function: DurableFunction[Any, Any]) -> str:
-    """The target that names a durable function."""
+    """The target that names a durable function; one whose code is elsewhere has its own."""
+    own: str | None = getattr(function, "target", None)
+    if own is not None:
+        return own
     # Where the function is written, as a rule; else where it was made durable.
     for module in (function.function.__module__, function.made_in):
         name = _name_in(sys.modules.get(module), function)

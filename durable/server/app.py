@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
@@ -18,6 +19,8 @@ from . import callbacks, executions
 from .errors import answer_of, refusal
 from .guard import LOOPBACK, Guard
 from .invoke import invoke
+from .remote import RemoteFunction
+from .runtime_api import make_runtime_api
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -51,13 +54,15 @@ def make_app(
     *,
     hosts: frozenset[str] = LOOPBACK,
     token: str | None = None,
-) -> Starlette:
+    runtimes: Mapping[int, RemoteFunction] = MappingProxyType({}),
+) -> ASGIApp:
     """The API over an engine, on either event loop.
 
     Args:
         open_engine: Opens the engine when the application starts; it is closed when that ends.
         hosts: The names by which the server may be called, without ports; all, if there are none.
         token: What each request must have as its bearer token, or as the access key id that it is signed with.
+        runtimes: The functions whose processes ask for invocations, by the port at which each of them asks.
     """
 
     @asynccontextmanager
@@ -66,7 +71,7 @@ def make_app(
             app.state.engine = engine
             yield
 
-    return Starlette(
+    main = Starlette(
         routes=_ROUTES,
         middleware=[Middleware(_RequestIds), Middleware(Guard, hosts=hosts, token=token)],
         exception_handlers={
@@ -77,6 +82,15 @@ def make_app(
         },
         lifespan=lifespan,
     )
+    if not runtimes:
+        return main
+    apis = {port: make_runtime_api(function) for port, function in runtimes.items()}
+
+    async def by_port(scope: Scope, receive: Receive, send: Send) -> None:
+        app = apis.get(scope["server"][1], main) if scope["type"] == "http" else main
+        await app(scope, receive, send)
+
+    return by_port
 
 
 class _RequestIds:

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import anyio
 import msgspec
@@ -22,17 +22,22 @@ from uvicorn.supervisors import ChangeReload
 
 from .._kernel.signatures import signature_of
 from .._wire.limits import MAX_OPERATIONS
-from ..exceptions import DurableError, StoreLockedError
+from ..exceptions import DurableError
 from ..function import DurableFunction
 from ..local import Engine, Run, open_engine
+from ..local.stores.file import engine_of
 from ..local.targets import load_functions
 from .app import make_app
 from .guard import LOOPBACK
+from .processes import RemoteSpec, environment, keep_running
+from .remote import RemoteFunction
 
 _log = logging.getLogger("durable.server")
 
 GRACE: Final = 1
 """Seconds that connections have to end when the server does; those that wait for an execution do not."""
+
+_BACKLOG: Final = 2048
 
 _PATIENCE: Final = 10.0
 """Seconds in which the process before must have let go of the store."""
@@ -43,6 +48,7 @@ class Serving(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         targets: Modules or files, or functions in them.
+        remotes: Functions that run in processes of their own.
         store: The store's file.
         host: The address to bind.
         port: The port to bind; 0 for a free one.
@@ -52,6 +58,7 @@ class Serving(msgspec.Struct, frozen=True, kw_only=True):
 
     targets: tuple[str, ...]
     store: str
+    remotes: tuple[RemoteSpec, ...] = ()
     host: str = "127.0.0.1"
     port: int = 0
     token: str | None = None
@@ -63,39 +70,55 @@ class Serving(msgspec.Struct, frozen=True, kw_only=True):
         return LOOPBACK if self.host in LOOPBACK else frozenset()
 
 
-def bind(serving: Serving) -> socket.socket:
-    """The socket to listen at.
+class Remote(NamedTuple):
+    """A function that runs elsewhere.
+
+    Attributes:
+        function: The function.
+        command: What starts its process; empty if others do.
+        listening: Where that asks for invocations.
+    """
+
+    function: RemoteFunction
+    command: str
+    listening: socket.socket
+
+
+def bind(serving: Serving) -> list[socket.socket]:
+    """The sockets to listen at: that of Lambda's API, and one for each function that runs elsewhere.
 
     Raises:
-        OSError: It cannot be had.
+        OSError: One cannot be had.
     """
     family = socket.AF_INET6 if ":" in serving.host else socket.AF_INET
-    return socket.create_server((serving.host, serving.port), family=family, backlog=2048)
+    main = socket.create_server((serving.host, serving.port), family=family, backlog=_BACKLOG)
+    # Runtime APIs are for processes of this machine, whoever may call the other one.
+    return [main, *(socket.create_server(("127.0.0.1", 0)) for _ in serving.remotes)]
 
 
-def url_of(listening: socket.socket) -> str:
-    """Where clients find it."""
+def address_of(listening: socket.socket) -> str:
+    """Where it listens: host and port."""
     host, port = listening.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def run(
-    serving: Serving, listening: socket.socket, logging_set_up: Callable[[], AbstractContextManager[object]]
+    serving: Serving, sockets: list[socket.socket], logging_set_up: Callable[[], AbstractContextManager[object]]
 ) -> None:
     """Serve until SIGINT or SIGTERM.
 
     Args:
         serving: What, and how.
-        listening: The socket.
+        sockets: From `bind`.
         logging_set_up: What is to be around all that happens in the process that serves.
     """
     child = partial(_serve, serving, logging_set_up)
     if not serving.reload:
-        child(sockets=[listening])
+        child(sockets=sockets)
         return
     directories = sorted({str(Path(text.rpartition(":")[0] or text).absolute().parent) for text in serving.targets})
     config = uvicorn.Config("", reload=True, reload_dirs=directories, log_config=None)
-    ChangeReload(config, target=child, sockets=[listening]).run()
+    ChangeReload(config, target=child, sockets=sockets).run()
 
 
 def _serve(
@@ -104,10 +127,18 @@ def _serve(
     sockets: list[socket.socket] | None,
 ) -> None:
     with logging_set_up():
-        functions: list[Callable[..., Any]] = []
-        for target in serving.targets:
-            functions += load_functions(target)
-        app = make_app(partial(_engine, serving, functions), hosts=serving.hosts, token=serving.token)
+        main, *others = sockets or bind(serving)
+        remotes = [
+            Remote(RemoteFunction(spec.name), spec.command, listening)
+            for spec, listening in zip(serving.remotes, others, strict=True)
+        ]
+        functions = [function for target in serving.targets for function in load_functions(target)]
+        app = make_app(
+            partial(_engine, serving, functions, remotes, f"http://{address_of(main)}"),
+            hosts=serving.hosts,
+            token=serving.token,
+            runtimes={remote.listening.getsockname()[1]: remote.function for remote in remotes},
+        )
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -116,14 +147,27 @@ def _serve(
             timeout_graceful_shutdown=GRACE,
             server_header=False,
         )
-        uvicorn.Server(config).run(sockets)
+        uvicorn.Server(config).run([main, *others])
 
 
 @asynccontextmanager
-async def _engine(serving: Serving, functions: list[Callable[..., Any]]) -> AsyncGenerator[Engine]:
-    async with _opened(serving) as engine, anyio.create_task_group() as tasks:
+async def _engine(
+    serving: Serving, functions: list[Callable[..., Any]], remotes: list[Remote], url: str
+) -> AsyncGenerator[Engine]:
+    with anyio.move_on_after(_PATIENCE):  # the process before may be about to let go of the store
+        while engine_of(serving.store) is not None:  # noqa: ASYNC110 - another process does not tell
+            await anyio.sleep(0.1)
+    async with (
+        open_engine(serving.store, max_operations=MAX_OPERATIONS) as engine,
+        anyio.create_task_group() as tasks,
+    ):
         for function in functions:
             engine.functions.register(function, _name_of(function))
+        for remote in remotes:
+            engine.functions.register(remote.function, None)
+            if remote.command:
+                known = environment(remote.function, address_of(remote.listening), url, serving.token)
+                tasks.start_soon(keep_running, remote.function, remote.command, known)
         _log.info("serves %s", ", ".join(engine.functions.names))
         for resumed in await engine.resume():
             tasks.start_soon(_watch, resumed, name=f"durable dev: watches {resumed.name}")
@@ -136,26 +180,6 @@ def _name_of(function: object) -> str | None:
     if isinstance(function, DurableFunction) or not callable(function):
         return None
     return signature_of(function).name
-
-
-@asynccontextmanager
-async def _opened(serving: Serving) -> AsyncGenerator[Engine]:
-    """The engine; waited for, if the process before is about to let go of the store."""
-    deadline = anyio.current_time() + _PATIENCE
-    while True:
-        opening = open_engine(serving.store, max_operations=MAX_OPERATIONS)
-        try:
-            engine = await opening.__aenter__()
-        except StoreLockedError:
-            if anyio.current_time() > deadline:
-                raise
-            await anyio.sleep(0.1)
-        else:
-            break
-    try:
-        yield engine
-    finally:
-        await opening.__aexit__(None, None, None)
 
 
 async def _watch(run: Run[Any]) -> None:
