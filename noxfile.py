@@ -79,7 +79,7 @@ if not FOUND:
 
 def install(session: nox.Session, *groups: str) -> None:
     """Install the checkout, editable, with what the groups name; as arguments, as an old pip knows no groups."""
-    session.install("-e", f"{ROOT}[cli,trio]", *nox.project.dependency_groups(PROJECT, *groups))
+    session.install("-e", f"{ROOT}[cli,server,trio]", *nox.project.dependency_groups(PROJECT, *groups))
 
 
 @nox.session
@@ -149,7 +149,7 @@ def build(session: nox.Session) -> None:
 def wheel(session: nox.Session) -> None:
     """What `build` made, installed where there is no checkout: its contents, its tests, the example."""
     (built,) = (ROOT / "dist").glob("*.whl")
-    session.install(f"{built}[cli,trio]", *nox.project.dependency_groups(PROJECT, "test"))
+    session.install(f"{built}[cli,server,trio]", *nox.project.dependency_groups(PROJECT, "test"))
     elsewhere = Path(session.create_tmp())
     for name in ("tests", "examples", "docs"):
         shutil.rmtree(elsewhere / name, ignore_errors=True)
