@@ -37,6 +37,9 @@ _log = logging.getLogger("durable.server")
 GRACE: Final = 1
 """Seconds that connections have to end when the server does; those that wait for an execution do not."""
 
+KEEP_ALIVE: Final = 75
+"""Seconds that a connection without a request is kept."""
+
 _BACKLOG: Final = 2048
 
 _PATIENCE: Final = 10.0
@@ -90,10 +93,24 @@ def bind(serving: Serving) -> list[socket.socket]:
     Raises:
         OSError: One cannot be had.
     """
-    family = socket.AF_INET6 if ":" in serving.host else socket.AF_INET
-    main = socket.create_server((serving.host, serving.port), family=family, backlog=_BACKLOG)
+    main = _listen(serving.host, serving.port)
     # Runtime APIs are for processes of this machine, whoever may call the other one.
-    return [main, *(socket.create_server(("127.0.0.1", 0)) for _ in serving.remotes)]
+    return [main, *(_listen("127.0.0.1", 0) for _ in serving.remotes)]
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    # That it is TCP is said, unlike by socket.create_server: asyncio sets TCP_NODELAY only where it knows. Without
+    # it each answer waits for the acknowledgement of its own headers, 40 ms.
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(_BACKLOG)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
 
 
 def address_of(listening: socket.socket) -> str:
@@ -145,6 +162,7 @@ def _serve(
             access_log=False,
             lifespan="on",
             timeout_graceful_shutdown=GRACE,
+            timeout_keep_alive=KEEP_ALIVE,
             server_header=False,
         )
         uvicorn.Server(config).run([main, *others])

@@ -14,12 +14,12 @@ def handler(event: dict[str, Any], context: DurableContext) -> Any:
     first = context.step(lambda _: 20, name="first")
     context.wait(Duration.from_seconds(event.get("seconds", 1)), name="pause")
 
-    def inside(child: DurableContext) -> int:
+    def inside(child: DurableContext) -> Any:
         return child.step(lambda _: first + event["n"], name="inside")
 
     second = context.run_in_child_context(inside, name="child")
 
-    def each(child: DurableContext, item: int, index: int, items: Any) -> int:
+    def each(child: DurableContext, item: int, index: int, items: Any) -> Any:
         return child.step(lambda _: item * 2, name=f"item-{item}")
 
     return [second, context.map([1, 2], each, name="map").get_results()]

@@ -39,7 +39,7 @@ CREATE TABLE executions (
     data BLOB NOT NULL,
     function TEXT NOT NULL DEFAULT ''
 );
-CREATE INDEX executions_by_status ON executions (status);
+CREATE INDEX executions_by_status ON executions (status, function);
 CREATE INDEX executions_by_function ON executions (function);
 CREATE TABLE inputs (
     execution INTEGER PRIMARY KEY REFERENCES executions,
@@ -62,6 +62,8 @@ _FROM_1: Final = """
 BEGIN;
 ALTER TABLE executions ADD COLUMN function TEXT NOT NULL DEFAULT '';
 UPDATE executions SET function = function_of(data);
+DROP INDEX executions_by_status;
+CREATE INDEX executions_by_status ON executions (status, function);
 CREATE INDEX executions_by_function ON executions (function);
 PRAGMA user_version = 2;
 COMMIT;

@@ -420,6 +420,8 @@ def test_a_store_whose_creation_was_killed(path: str):
 
 TO_VERSION_1 = """
 DROP INDEX executions_by_function;
+DROP INDEX executions_by_status;
+CREATE INDEX executions_by_status ON executions (status);
 ALTER TABLE executions DROP COLUMN function;
 PRAGMA user_version = 1;
 """
