@@ -161,6 +161,7 @@ class EventRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
         delay: Seconds until the next attempt.
         error: Of an attempt that was tried again, or of an invocation that raised; final ones are in the operation.
         start: When the invocation that completed had begun.
+        payload: The state of a check that is made again; what a step ends with is in the operation.
     """
 
     type: EventType
@@ -170,6 +171,7 @@ class EventRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     delay: int | None = None
     error: ErrorObject | None = None
     start: Timestamp | None = None
+    payload: str | None = None
 
 
 class OperationExtra(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):

@@ -104,7 +104,7 @@ class WaitSucceededDetails(Shape, frozen=True, kw_only=True):
 
 
 class StepSucceededDetails(Shape, frozen=True, kw_only=True):
-    """A step's attempt succeeded."""
+    """A step's attempt succeeded; with a next delay it is a check of a condition that will be made again."""
 
     result: EventResult
     retry_details: RetryDetails

@@ -97,6 +97,7 @@ def _details(event: Event) -> str:
         ExecutionStartedDetails,
         InvocationCompletedDetails,
         StepFailedDetails,
+        StepSucceededDetails,
         WaitStartedDetails,
     )
     from .story import error_of, result_of
@@ -111,10 +112,11 @@ def _details(event: Event) -> str:
         took = f"took {duration_text(event.event_timestamp - details.start_timestamp)}"
         return took if details.error is None else f"{took}, raised {error_text(details.error.payload, _SHOWN)}"
     again = ""
-    if isinstance(details, StepFailedDetails) and details.retry_details.next_attempt_delay_seconds:
+    attempts = (StepSucceededDetails, StepFailedDetails)
+    if isinstance(details, attempts) and details.retry_details.next_attempt_delay_seconds:
         retries = details.retry_details
         again = f"attempt {retries.current_attempt}, again in {retries.next_attempt_delay_seconds} s: "
     error = error_of(event)
     if error is not None:
         return again + error_text(error, _SHOWN)
-    return value_text(result_of(event), _SHOWN)
+    return again + value_text(result_of(event), _SHOWN)

@@ -65,6 +65,8 @@ Kind = Literal[
     "invocation failed",
 ]
 
+_StepDetails = (StepSucceededDetails, StepFailedDetails)
+
 _PARTS: Final = {
     kind: re.fullmatch(r"(Execution|Invocation|Context|Wait|Step|ChainedInvoke|Callback)([A-Z]\w+)", kind)
     for kind in EventType
@@ -221,8 +223,8 @@ class Story:
         if thing.role == "plan":
             return self._plan(event, thing)
         details = event.details
-        if isinstance(details, StepFailedDetails) and details.retry_details.next_attempt_delay_seconds is not None:
-            return self._retry(event, thing, details)
+        if isinstance(details, _StepDetails) and details.retry_details.next_attempt_delay_seconds is not None:
+            return self._retry(event, thing, details.retry_details)
         return self._end(event, thing, succeeded=phase == "Succeeded")
 
     # --- Inside ----------------------------------------------------------------------------------------------
@@ -287,19 +289,20 @@ class Story:
             )
         ]
 
-    def _retry(self, event: Event, thing: Thing, details: StepFailedDetails) -> list[Moment]:
-        delay = details.retry_details.next_attempt_delay_seconds or 0
+    def _retry(self, event: Event, thing: Thing, retries: RetryDetails) -> list[Moment]:
+        delay = retries.next_attempt_delay_seconds or 0
         thing.until = event.event_timestamp + delay * 1000
-        thing.attempt = details.retry_details.current_attempt or thing.attempt
+        thing.attempt = retries.current_attempt or thing.attempt
+        error = error_of(event)
         shown = self._copy_to_parent(thing)
         return [
             Moment(
                 # A condition that is not met is looked at again: that is no failure.
-                kind="retry" if details.error.payload is not None else "not yet",
+                kind="retry" if error is not None else "not yet",
                 time=event.event_timestamp,
                 thing=shown,
                 attempt=thing.attempt,
-                error=details.error.payload,
+                error=error,
                 until=thing.until,
             )
         ]
@@ -379,7 +382,5 @@ def error_of(event: Event) -> ErrorObject | None:
 
 def _attempt(event: Event) -> int | None:
     details = event.details
-    retries: RetryDetails | None = (
-        details.retry_details if isinstance(details, (StepSucceededDetails, StepFailedDetails)) else None
-    )
+    retries: RetryDetails | None = details.retry_details if isinstance(details, _StepDetails) else None
     return None if retries is None else retries.current_attempt

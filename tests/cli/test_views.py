@@ -17,9 +17,11 @@ from durable._wire.events import (
     CallbackStartedDetails,
     Event,
     EventError,
+    EventResult,
     EventType,
     RetryDetails,
     StepFailedDetails,
+    StepSucceededDetails,
 )
 from durable.abc import ExecutionRecord
 from durable.cli.exits import ExitCode
@@ -408,12 +410,29 @@ def test_a_callback_is_told_with_the_whole_of_its_id():
     assert plain.getvalue().endswith(f"  approval waits for an answer: {command}\n")
 
 
-def test_a_condition_that_is_not_met_has_not_failed():
+RETRIES = RetryDetails(current_attempt=3, next_attempt_delay_seconds=5)
+
+
+@pytest.mark.parametrize(
+    "failed",
+    [
+        event(
+            EventType.STEP_SUCCEEDED,
+            2,
+            "ready?",
+            step_succeeded_details=StepSucceededDetails(result=EventResult(payload="1"), retry_details=RETRIES),
+        ),
+        event(
+            EventType.STEP_FAILED,
+            2,
+            "ready?",
+            step_failed_details=StepFailedDetails(error=EventError(), retry_details=RETRIES),
+        ),
+    ],
+    ids=["as the service has it", "as stores of old have it"],
+)
+def test_a_condition_that_is_not_met_has_not_failed(failed: Event):
     """It is looked at again: a line in a log, and a count on a terminal."""
-    details = StepFailedDetails(
-        error=EventError(), retry_details=RetryDetails(current_attempt=3, next_attempt_delay_seconds=5)
-    )
-    failed = event(EventType.STEP_FAILED, 2, "ready?", step_failed_details=details)
     view, stream = live_view(width=100)
     one = followed()
     view._followed = [one]

@@ -100,9 +100,13 @@ def _details(number: int, kept: EventRecord, record: ExecutionRecord, operation:
                 duration=duration, scheduled_end_timestamp=Timestamp(kept.timestamp + duration * 1000)
             )
         case EventType.WAIT_SUCCEEDED:
-            return WaitSucceededDetails()
+            return WaitSucceededDetails(duration=_duration_of(operation))
         case EventType.STEP_SUCCEEDED:
-            return StepSucceededDetails(result=result, retry_details=RetryDetails(current_attempt=kept.attempt))
+            return StepSucceededDetails(
+                # A check that is made again: its operation has gone on since.
+                result=result if kept.delay is None else EventResult(payload=kept.payload),
+                retry_details=RetryDetails(current_attempt=kept.attempt, next_attempt_delay_seconds=kept.delay),
+            )
         case EventType.STEP_FAILED:
             return StepFailedDetails(
                 error=EventError(payload=_step_error(kept, operation)),
@@ -133,16 +137,26 @@ def _started(
             timeout=extra.timeout,
         )
     if kept.type is EventType.CHAINED_INVOKE_STARTED:
-        arn = None
+        arn = version = None
         if extra.target is not None:
             arn = callee_record(record, operation.id, extra, extra.target, kept.timestamp).arn
+            version = arn.partition("/")[0].rpartition(":")[2]
         return ChainedInvokeStartedDetails(
             function_name=extra.function,
             tenant_id=extra.tenant_id,
             input=EventInput(payload=extra.payload),
+            executed_version=version,
             durable_execution_arn=arn,
         )
     return None
+
+
+def _duration_of(operation: Operation | None) -> int | None:
+    """How long a wait was to take, in seconds."""
+    details = operation.wait_details if operation is not None else None
+    if operation is None or details is None or details.scheduled_end_timestamp is None:
+        return None
+    return (details.scheduled_end_timestamp - operation.start_timestamp) // 1000
 
 
 def _step_error(kept: EventRecord, operation: Operation | None) -> ErrorObject | None:

@@ -8,6 +8,9 @@
   PENDING                                                    READY when its delay has passed
 
 Everything else is refused. `attempt` counts the attempts that have finished.
+
+A RETRY has an error, and in history is a failure; or it has the state of a check that is made again, which has
+succeeded (PROTOCOL section 8).
 """
 
 from __future__ import annotations
@@ -37,7 +40,6 @@ _EVENT: Final = {
     _START: EventType.STEP_STARTED,
     _SUCCEED: EventType.STEP_SUCCEEDED,
     _FAIL: EventType.STEP_FAILED,
-    _RETRY: EventType.STEP_FAILED,
 }
 _NO_PAYLOAD: Final = (_START, _FAIL)
 _NO_ERROR: Final = (_START, _SUCCEED)
@@ -69,7 +71,7 @@ def apply(known: Operation | None, update: OperationUpdate, now: Timestamp) -> t
         raise RefusedUpdateError(f"{action} has no Error", update)
     before = known.step_details if known is not None else None
     finished = (before.attempt or 0) if before is not None else 0
-    delay = next_attempt = error = None
+    delay = next_attempt = error = payload = None
     if action is _RETRY:
         if update.step_options is None:
             raise RefusedUpdateError("RETRY needs StepOptions", update)
@@ -77,7 +79,7 @@ def apply(known: Operation | None, update: OperationUpdate, now: Timestamp) -> t
             raise RefusedUpdateError("RETRY has an Error or a Payload, not both", update)
         delay = check_delay(update.step_options.next_attempt_delay_seconds, update)
         next_attempt = Timestamp(now + delay * 1000)
-        error = update.error
+        error, payload = update.error, update.payload
     if action is _START:
         details = before or StepDetails(attempt=0)
     else:
@@ -97,7 +99,8 @@ def apply(known: Operation | None, update: OperationUpdate, now: Timestamp) -> t
         step_details=details,
     )
     attempt = finished + 1 if action is _START else finished
-    return operation, EventRecord(_EVENT[action], now, update.id, attempt, delay, error)
+    kind = _EVENT.get(action) or (EventType.STEP_SUCCEEDED if error is None else EventType.STEP_FAILED)
+    return operation, EventRecord(kind, now, update.id, attempt, delay, error, payload=payload)
 
 
 def due(operation: Operation) -> Timestamp | None:

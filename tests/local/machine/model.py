@@ -144,8 +144,8 @@ class Model:
             if seconds is None or not 1 <= seconds <= 366 * 24 * 60 * 60:
                 raise Refused
             operation.update(status="PENDING", due=self.now + seconds * 1000)
-        else:
-            operation.update(status="SUCCEEDED" if action == "SUCCEED" else "FAILED", end=self.now)
+            return "StepSucceeded" if update.error is None else "StepFailed"
+        operation.update(status="SUCCEEDED" if action == "SUCCEED" else "FAILED", end=self.now)
         return "StepSucceeded" if action == "SUCCEED" else "StepFailed"
 
     def _wait(self, update: OperationUpdate, operation: dict[str, Any]) -> str:

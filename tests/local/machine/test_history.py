@@ -92,13 +92,23 @@ def test_a_step_that_fails_for_good():
 
 
 def test_a_poll_that_is_repeated():
-    """A retry without an error: the condition was not met."""
+    """A retry without an error: the check has succeeded and the condition was not met; each keeps its own state."""
     bench = Bench()
-    bench.call(step(START), step(RETRY, payload="1", error=None))
-    assert of(on_the_wire(*told(bench))[-1]) == (
-        "StepFailed",
-        {"Error": {}, "RetryDetails": {"CurrentAttempt": 1, "NextAttemptDelaySeconds": 1}},
-    )
+    for state in ("1", "2"):
+        bench.call(step(START), step(RETRY, payload=state, error=None))
+        bench.wait(1)
+    bench.call(step(START), step(SUCCEED, payload="3"))
+    assert [of(event) for event in on_the_wire(*told(bench))[1::2]] == [
+        (
+            "StepSucceeded",
+            {"Result": {"Payload": "1"}, "RetryDetails": {"CurrentAttempt": 1, "NextAttemptDelaySeconds": 1}},
+        ),
+        (
+            "StepSucceeded",
+            {"Result": {"Payload": "2"}, "RetryDetails": {"CurrentAttempt": 2, "NextAttemptDelaySeconds": 1}},
+        ),
+        ("StepSucceeded", {"Result": {"Payload": "3"}, "RetryDetails": {"CurrentAttempt": 3}}),
+    ]
 
 
 def test_a_waits_events():
@@ -110,7 +120,7 @@ def test_a_waits_events():
     assert [of(event) for event in on_the_wire(*told(bench))] == [
         ("WaitStarted", {"Duration": 5, "ScheduledEndTimestamp": SECONDS + 5}),
         ("WaitStarted", {"Duration": 60, "ScheduledEndTimestamp": SECONDS + 60}),
-        ("WaitSucceeded", {}),
+        ("WaitSucceeded", {"Duration": 5}),
         ("WaitCancelled", {}),
     ]
 

@@ -249,8 +249,10 @@ def test_history_tells_whom_it_called_and_how_that_ended():
     assert first.input is not None
     assert first.input.payload == "3"
     assert first.durable_execution_arn == callee_record(state.record, "a", target, "shop:charge", BEGIN).arn
+    assert first.executed_version == "1"
+    assert f":function:charge:{first.executed_version}/" in first.durable_execution_arn
     assert isinstance(second, ChainedInvokeStartedDetails)
-    assert second.durable_execution_arn is None
+    assert second.durable_execution_arn is second.executed_version is None
     assert isinstance(succeeded, ResultDetails)
     assert succeeded.result.payload == "4"
     assert isinstance(failed, FailureDetails)

@@ -278,6 +278,7 @@ async def test_every_type_of_operation_comes_back_as_it_was(reopen: Open):
     events = [
         EventRecord(EventType.INVOCATION_COMPLETED, later, None, None, None, OOPS, START),
         EventRecord(EventType.STEP_FAILED, START, "retry", 3, 31_622_400, OOPS),
+        EventRecord(EventType.STEP_SUCCEEDED, START, "retry", 3, 31_622_400, payload='{"polls":1}'),
         *(EventRecord(kind, later, "x") for kind in EventType),
     ]
     log = Log()
