@@ -1,0 +1,1 @@
+"""AWS's conformance requirements for durable execution, met by this library: `python -m tests.conformance`."""

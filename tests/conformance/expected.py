@@ -1,0 +1,38 @@
+"""What is known not to pass, and why. Whatever is not named here has to."""
+
+from __future__ import annotations
+
+from typing import Final
+
+SUITES: Final = (
+    "step",
+    "wait",
+    "child",
+    "callback",
+    "invoke",
+    "wait_for_condition",
+    "wait_for_callback",
+    "parallel",
+    "map",
+    "plugin",
+)
+"""In the order of their numbers."""
+
+_NO_PLUGINS: Final = "there are no plugins"
+_NO_BATCH_SERDE: Final = (
+    "there is no serde for a batch as a whole: what is recorded of one is the library's own, with the items as the "
+    "function's serde gave them"
+)
+
+NOT_COVERED: Final = {
+    **{f"10-{number}": _NO_PLUGINS for number in range(1, 8)},
+    "9-19": _NO_BATCH_SERDE,
+    "9-20": _NO_BATCH_SERDE,
+}
+"""Requirements without a handler: nothing here can do what they ask for."""
+
+FAILING: Final = {
+    "4-6": "an execution that fails with what a callback's sender reported says as well which callback it was: "
+    "`callback 'x' (id ...) failed: RejectedError: not approved`, where the sender's own words alone are wanted",
+}
+"""Requirements whose handler does not pass."""
