@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
@@ -46,6 +47,7 @@ _TRUNCATED: Final = {
     "result": EventResult(truncated=True),
     "error": EventError(truncated=True),
 }
+_DATA: Final = (EventInput, EventResult, EventError)
 
 
 # --- What people and tools ask -----------------------------------------------------------------------------------
@@ -84,7 +86,7 @@ async def history(request: Request) -> Response:
         events = list(await engine_of(request).history(record.name, begin))
     page = events[:size]
     answer = GetDurableExecutionHistoryResponse(
-        events=tuple(page if with_data else map(_without_data, page)),
+        events=tuple(map(_with_data if with_data else _without_data, page)),
         next_marker=str(page[-1].event_id) if len(events) > size else None,
     )
     return Response(HISTORY_RESPONSE.encode(answer), media_type=JSON)
@@ -190,6 +192,18 @@ def _summary(record: ExecutionRecord) -> ExecutionSummary:
     )
 
 
+def _with_data(event: Event) -> Event:
+    details = event.details
+    if details is None:
+        return event
+    whole = {
+        name: msgspec.structs.replace(data, truncated=False)
+        for name, data in ((name, getattr(details, name, None)) for name in _TRUNCATED)
+        if isinstance(data, _DATA)
+    }
+    return _replaced(event, details, whole)
+
+
 def _without_data(event: Event) -> Event:
     details = event.details
     if details is None:
@@ -197,5 +211,10 @@ def _without_data(event: Event) -> Event:
     left_out = {
         name: empty for name, empty in _TRUNCATED.items() if getattr(getattr(details, name, None), "payload", None)
     }
-    bare: Shape = msgspec.structs.replace(details, **left_out)
-    return msgspec.structs.replace(event, **{DETAILS_FIELD[event.event_type]: bare})
+    return _replaced(event, details, left_out)
+
+
+def _replaced(event: Event, details: Shape, data: Mapping[str, Shape]) -> Event:
+    """An event with other data."""
+    changed: Shape = msgspec.structs.replace(details, **data)
+    return msgspec.structs.replace(event, **{DETAILS_FIELD[event.event_type]: changed})

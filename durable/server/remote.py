@@ -14,7 +14,7 @@ from uuid import uuid4
 import anyio
 
 from .._wire.codec import INVOCATION_INPUT, INVOCATION_OUTPUT
-from ..exceptions import DurableError
+from ..exceptions import DurableError, RecordedError
 from ..function import DurableFunction
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 DEFAULT_TIMEOUT: Final = 900
 """Seconds that an invocation may take: the most that Lambda allows."""
+
+EXITED: Final = "Runtime.ExitError"
+"""The error type of an invocation that its process did not survive."""
 
 
 class RemoteFunctionError(DurableError):
@@ -44,9 +47,9 @@ class RemoteInvocation:
         self.body = body
         self.deadline = deadline
         self._answered = anyio.Event()
-        self._answer: bytes | RemoteFunctionError | None = None
+        self._answer: bytes | DurableError | None = None
 
-    def answer(self, answer: bytes | RemoteFunctionError) -> None:
+    def answer(self, answer: bytes | DurableError) -> None:
         """What came of it; the first answer counts."""
         if self._answer is None:
             self._answer = answer
@@ -57,9 +60,10 @@ class RemoteInvocation:
 
         Raises:
             RemoteFunctionError: It failed.
+            RecordedError: Its process ended.
         """
         await self._answered.wait()
-        if isinstance(self._answer, RemoteFunctionError):
+        if isinstance(self._answer, DurableError):
             raise self._answer
         return self._answer or b""
 
@@ -84,7 +88,8 @@ class RemoteFunction(DurableFunction[Any, Any]):
         """Answer one invocation: have the process do it.
 
         Raises:
-            RemoteFunctionError: It raised, its process ended, or it took too long.
+            RemoteFunctionError: It raised, or it took too long.
+            RecordedError: Its process ended.
             MalformedPayloadError: What it answered is no answer of a durable function.
         """
         deadline = clock.now() + round(self._timeout * 1000)
@@ -114,7 +119,7 @@ class RemoteFunction(DurableFunction[Any, Any]):
             self._waiting.appendleft(invocation)
             self._tell()
 
-    def answer(self, request_id: str, answer: bytes | RemoteFunctionError) -> bool:
+    def answer(self, request_id: str, answer: bytes | DurableError) -> bool:
         """Answer an invocation. Returns whether it is known: it may have been given up."""
         invocation = self._handed.get(request_id)
         if invocation is None:
@@ -123,9 +128,9 @@ class RemoteFunction(DurableFunction[Any, Any]):
         return True
 
     def fail(self, why: str) -> None:
-        """The process has ended: what it was handed has failed."""
+        """The process has ended: what it was handed has failed, and is told of as on Lambda."""
         for invocation in tuple(self._handed.values()):
-            invocation.answer(RemoteFunctionError(f"{self.name}: {why}"))
+            invocation.answer(RecordedError(EXITED, f"{self.name}: {why}"))
 
     def _tell(self) -> None:
         news, self._news = self._news, anyio.Event()

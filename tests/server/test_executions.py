@@ -81,6 +81,7 @@ def test_a_history_without_data_says_what_it_leaves_out(api: Api):
         (whole,), (bare,) = pages(api, arn), pages(api, arn, IncludeExecutionData=False)
         assert [event["EventType"] for event in whole] == [event["EventType"] for event in bare]
         assert bare[0]["ExecutionStartedDetails"]["Input"] == {"Truncated": True}
+        assert whole[0]["ExecutionStartedDetails"]["Input"]["Truncated"] is False
         assert bare[0]["ExecutionStartedDetails"]["ExecutionTimeout"] > 0
         details = bare[-1].get("ExecutionSucceededDetails") or bare[-1]["ExecutionFailedDetails"]
         assert next(iter(details.values())) == {"Truncated": True}

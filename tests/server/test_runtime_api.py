@@ -168,7 +168,7 @@ def test_a_slow_invocation_is_given_up_and_repeated(served: Served):
 
 
 def test_a_process_that_ends_has_failed(served: Served):
-    """What it was handed goes to the next one, at once."""
+    """What it was handed goes to the next one, at once; history tells of it as on Lambda."""
 
     def work() -> None:
         served.take()
@@ -177,7 +177,11 @@ def test_a_process_that_ends_has_failed(served: Served):
         served.answer(request_id, {"Status": "SUCCEEDED", "Result": "2"})
 
     with served.process(work):
-        assert served.api.invoke("far").raw.json() == 2
+        arn = served.api.run("far")
+    failed = served.api("GetDurableExecutionHistory", DurableExecutionArn=arn)["Events"][1]
+    error = failed["InvocationCompletedDetails"]["Error"]["Payload"]
+    assert (error["ErrorType"], error["ErrorMessage"]) == ("Runtime.ExitError", "far: killed")
+    assert served.api("GetDurableExecution", DurableExecutionArn=arn)["Result"] == "2"
 
 
 def test_a_process_that_cannot_be_initialized(served: Served, caplog: pytest.LogCaptureFixture):
