@@ -24,6 +24,9 @@ SUPPORTED = nox.project.python_versions(PROJECT)
 COVERAGE_FLOOR = 95
 """Percent of lines and branches, in all."""
 
+CONFORMANCE = "aws-durable-execution-conformance-tests==1.0.0"
+"""Held: docs/conformance.md says what became of the requirements of this version."""
+
 _PROBE = "import ensurepip, sqlite3, sys, venv; print('{}.{}'.format(*sys.version_info))"
 
 
@@ -125,6 +128,21 @@ def docs(session: nox.Session) -> None:
     """Every link in the Markdown files resolves, every Python block in them runs."""
     install(session, "test")
     session.run("pytest", "tests/test_project.py", *session.posargs)
+
+
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """AWS's requirements for durable execution, judged by AWS's own validator (docs/conformance.md).
+
+    Arguments after `--` go to the runner: `-- --suite step child`, `-- 4-6 --output histories`.
+    """
+    session.install("-e", f"{ROOT}[cli,server]", *nox.project.dependency_groups(PROJECT, "conformance"))
+    # It says that it needs Python 3.14, and runs on 3.11.
+    anyway = ("--no-deps", "--ignore-requires-python")
+    downloads = Path(session.create_tmp())
+    session.run("python", "-m", "pip", "download", "--quiet", *anyway, "--dest", str(downloads), CONFORMANCE)
+    session.install(*anyway, *(str(wheel) for wheel in downloads.glob("aws_durable_execution_conformance*.whl")))
+    session.run("python", "-m", "tests.conformance", *session.posargs)
 
 
 @nox.session

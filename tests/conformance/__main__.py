@@ -12,11 +12,13 @@ from pathlib import Path
 
 from .clients import clients
 from .expected import SUITES
-from .handlers import SERVED, load
+from .handlers import EXITS, SERVED, load
 from .handlers.helpers import LOG_FILE
 from .outcome import report
 from .runner import requirements, run
 from .server import serving
+
+HANDLERS = f"{__package__}.handlers"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,9 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         directory.mkdir(parents=True, exist_ok=True)
         log = asked.log or directory / "handlers.log"
         log.unlink(missing_ok=True)
-        # What ends its process is left out: it would end the server.
-        modules = [f"{__package__}.handlers.{module}" for module in SERVED]
-        started = serving(modules, directory, log) if asked.endpoint is None else nullcontext(asked.endpoint)
+        modules = [f"{HANDLERS}.{module}" for module in SERVED]
+        apart = {
+            handler.function.name: f"{HANDLERS}.{EXITS}:{handler.function.function.__name__}"
+            for handler in handlers.values()
+            if handler.exits
+        }
+        started = serving(modules, apart, directory, log) if asked.endpoint is None else nullcontext(asked.endpoint)
         with started as endpoint:
             began = time.monotonic()
             functions = [handler.function.name for handler in handlers.values()]
@@ -48,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 clients(endpoint, functions, log, connections=asked.workers),
                 directory,
                 workers=asked.workers,
-                processes=asked.processes,
+                processes=asked.endpoint is None or asked.processes,
             )
             sys.stdout.write(f"{report(outcomes, time.monotonic() - began)}\n")
     return 0 if all(outcome.is_as_expected for outcome in outcomes) else 1

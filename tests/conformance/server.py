@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,11 +18,12 @@ _PATIENCE = 10
 
 
 @contextmanager
-def serving(modules: Sequence[str], directory: Path, log: Path) -> Iterator[str]:
+def serving(modules: Sequence[str], apart: Mapping[str, str], directory: Path, log: Path) -> Iterator[str]:
     """A server for the durable functions of some modules; gives its URL.
 
     Args:
-        modules: The handlers.
+        modules: The handlers that it runs itself.
+        apart: The handlers that it is to run in processes of their own, `module:function` by name.
         directory: Where its store goes, and what it says.
         log: Where the handlers log to.
 
@@ -31,8 +33,9 @@ def serving(modules: Sequence[str], directory: Path, log: Path) -> Iterator[str]
     store = directory / "conformance.db"
     for left in directory.glob(f"{store.name}*"):  # what was not over would go on
         left.unlink()
+    functions = [f"--function={name}={_runtime(target)}" for name, target in apart.items()]
     options = ("--port", "0", "--store", str(store), "--no-reload")
-    command = [sys.executable, "-m", "durable", "dev", *modules, *options]
+    command = [sys.executable, "-m", "durable", "dev", *modules, *functions, *options]
     said = directory / "server.log"
     with said.open("w") as errors:
         server = subprocess.Popen(
@@ -53,6 +56,11 @@ def serving(modules: Sequence[str], directory: Path, log: Path) -> Iterator[str]
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
+
+
+def _runtime(target: str) -> str:
+    """What starts a process of a function."""
+    return shlex.join([sys.executable, "-m", "durable.aws.runtime", target])
 
 
 def _url(server: subprocess.Popen[str], said: Path) -> str:
