@@ -90,9 +90,11 @@ async def keep_running(function: RemoteFunction, command: str, variables: Mappin
         else:
             why = "its process has ended"
         function.fail(why)
-        delay = _FIRST_DELAY if anyio.current_time() - began > _LAST_DELAY else min(2 * delay, _LAST_DELAY)
+        if anyio.current_time() - began > _LAST_DELAY:
+            delay = _FIRST_DELAY
         _log.warning("%s: %s; it is started again in %g s", function.name, why, delay)
         await anyio.sleep(delay)
+        delay = min(2 * delay, _LAST_DELAY)
 
 
 async def _run(arguments: list[str], variables: Mapping[str, str]) -> None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-import boto3  # type: ignore[import-untyped]
+import boto3
 from botocore.config import Config  # type: ignore[import-untyped]
 
 T = TypeVar("T")
