@@ -27,6 +27,8 @@ COVERAGE_FLOOR = 95
 CONFORMANCE = "aws-durable-execution-conformance-tests==1.0.0"
 """Held: docs/conformance.md says what became of the requirements of this version."""
 
+NODE_PACKAGES = ("@aws/durable-execution-sdk-js@2.4.0", "aws-lambda-ric@3.3.0")
+
 _PROBE = "import ensurepip, sqlite3, sys, venv; print('{}.{}'.format(*sys.version_info))"
 
 
@@ -143,6 +145,25 @@ def conformance(session: nox.Session) -> None:
     session.run("python", "-m", "pip", "download", "--quiet", *anyway, "--dest", str(downloads), CONFORMANCE)
     session.install(*anyway, *(str(wheel) for wheel in downloads.glob("aws_durable_execution_conformance*.whl")))
     session.run("python", "-m", "tests.conformance", *session.posargs)
+
+
+@nox.session
+def javascript(session: nox.Session) -> None:
+    """A function that is written with AWS's SDK for JavaScript, served by `durable dev`.
+
+    Needs Node.js, autoconf, automake, libtool, cmake and a compiler: AWS's runtime client for Node.js is built from
+    its sources, which takes some minutes.
+    """
+    install(session, "test")
+    packages = Path(session.create_tmp())
+    where = ("--prefix", str(packages))
+    session.run("npm", "install", "--no-audit", "--no-fund", *where, *NODE_PACKAGES, external=True)
+    # From version 11 on npm runs no package's scripts unless it is told to; older ones do not know the command.
+    approve = ("npm", "install-scripts", "approve", "aws-lambda-ric")
+    session.run(*approve, *where, external=True, success_codes=[0, 1])
+    session.run("npm", "rebuild", "--foreground-scripts", *where, external=True)
+    known = {"DURABLE_NODE_PACKAGES": str(packages)}
+    session.run("pytest", "tests/server/test_dev.py", "-k", "javascript", *session.posargs, env=known)
 
 
 @nox.session

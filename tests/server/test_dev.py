@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -213,30 +215,45 @@ async def ours(event: dict[str, int], ctx: DurableContext) -> list[Any]:
 """
 
 
-def facts(client: Any, arn: str) -> set[tuple[Any, ...]]:
+def facts(client: Any, arn: str, *keys: str) -> set[tuple[Any, ...]]:
     """What happened to each operation: in which order branches ran is nobody's business."""
     events = client.get_durable_execution_history(DurableExecutionArn=arn, MaxItems=1000)["Events"]
-    keys = ("EventType", "SubType", "Id", "Name", "ParentId")
     return {tuple(event.get(key) for key in keys) for event in events if "SubType" in event}
 
 
-def test_the_official_sdk_runs_on_it(tmp_path: Path):
-    """Unmodified, under AWS's runtime client; killed and started again, and what it records is what ours does."""
-    (tmp_path / "app.py").write_text(OURS)
-    module = Path(__file__).with_name("official.py")
-    (tmp_path / "official.py").write_text(module.read_text())
-    function = f"theirs={sys.executable} -m awslambdaric official.handler"
+def check_another_sdk(directory: Path, command: str, *keys: str) -> None:
+    """A function of another SDK, killed and started again with the server: it records what ours does, by these."""
+    (directory / "app.py").write_text(OURS)
+    function = f"theirs={command}"
     payload = json.dumps({"n": 22, "seconds": 3}).encode()
-    dev = Dev(tmp_path, "app.py", "--function", function, "--no-reload")
+    dev = Dev(directory, "app.py", "--function", function, "--no-reload")
     invoke = {"Payload": payload, "DurableExecutionName": "n-1", "FunctionName": "theirs"}
     arn = dev.client.invoke(**invoke, InvocationType="Event")["DurableExecutionArn"]
-    until(lambda: any(fact[0] == "WaitStarted" for fact in facts(dev.client, arn)), dev)
+    until(lambda: any(fact == ("WaitStarted",) for fact in facts(dev.client, arn, "EventType")), dev)
     dev.kill()
-    with served(tmp_path, "app.py", "--function", function, "--no-reload") as dev:
+    with served(directory, "app.py", "--function", function, "--no-reload") as dev:
         client = dev.client
         theirs = client.invoke(**invoke)
         assert theirs["DurableExecutionArn"] == arn
         assert "FunctionError" not in theirs, dev.log
         ours = client.invoke(FunctionName="ours", Payload=payload)
         assert [json.loads(answer["Payload"].read()) for answer in (theirs, ours)] == 2 * [[42, [2, 4]]]
-        assert facts(client, arn) == facts(client, ours["DurableExecutionArn"])
+        assert facts(client, arn, *keys) == facts(client, ours["DurableExecutionArn"], *keys)
+
+
+def test_the_official_sdk_runs_on_it(tmp_path: Path):
+    """Unmodified, under AWS's runtime client; what it records is what ours does, ids and all."""
+    shutil.copy(Path(__file__).with_name("official.py"), tmp_path)
+    command = f"{sys.executable} -m awslambdaric official.handler"
+    check_another_sdk(tmp_path, command, "EventType", "SubType", "Id", "Name", "ParentId")
+
+
+def test_the_official_sdk_for_javascript_runs_on_it(tmp_path: Path):
+    """The same, under AWS's runtime client for Node.js; its ids are its own."""
+    packages = os.environ.get("DURABLE_NODE_PACKAGES")
+    if packages is None or shutil.which("node") is None:
+        pytest.skip("there is no Node.js, or no packages for it: `nox -s javascript` installs them")
+    (tmp_path / "node_modules").symlink_to(Path(packages) / "node_modules")
+    shutil.copy(Path(__file__).with_name("official.mjs"), tmp_path)
+    command = f"{packages}/node_modules/.bin/aws-lambda-ric official.handler"
+    check_another_sdk(tmp_path, command, "EventType", "SubType", "Name")
