@@ -23,7 +23,7 @@ import msgspec
 
 from .._wire import ErrorObject
 from .._wire.limits import MAX_PAYLOAD_BYTES
-from ..exceptions import CompensationError, RecordedError
+from ..exceptions import CallbackFailedError, CompensationError, RecordedError
 from .values import PLAIN
 
 if TYPE_CHECKING:
@@ -88,10 +88,13 @@ def encode_error(error: BaseException) -> ErrorObject:
         )
     name = type_name(type(error))
     _seen()[name] = type(error)
-    text = _shorten(_message(error))
+    text = message = _shorten(_message(error))
+    if isinstance(error, CallbackFailedError) and error.message:
+        # The sender's own words, as AWS requires it; which callback it was is in the data, and in the rebuilt text.
+        message = _shorten(error.message)
     return ErrorObject(
         error_type=name,
-        error_message=text,
+        error_message=message,
         error_data=_data(error, text),
         stack_trace=_frames(error) or None,
     )

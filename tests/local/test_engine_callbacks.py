@@ -124,10 +124,11 @@ async def test_an_error_arrives_as_the_cause(sent: Any, kind: type[Exception], t
         run = await engine.start(ask, {})
         (callback_id,) = await callback_ids(run)
         await engine.fail_callback(callback_id, sent)
-        with pytest.raises(Exception, match="approval") as caught:
+        with pytest.raises(Exception, match=f"CallbackFailedError: {text.rpartition(': ')[2]}$") as caught:
             await run.result()
         failed = caught.value.__cause__
         assert isinstance(failed, CallbackFailedError)
+        assert str(failed).startswith("callback 'approval' (id ")
         cause = failed.__cause__
         if kind is PermissionError:
             assert isinstance(cause, kind)
