@@ -155,7 +155,7 @@ def javascript(session: nox.Session) -> None:
     its sources, which takes some minutes.
     """
     install(session, "test")
-    packages = Path(session.create_tmp())
+    packages = Path(session.create_tmp()).resolve()
     where = ("--prefix", str(packages))
     session.run("npm", "install", "--no-audit", "--no-fund", *where, *NODE_PACKAGES, external=True)
     # From version 11 on npm runs no package's scripts unless it is told to; older ones do not know the command.
