@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import anyio
@@ -22,6 +23,10 @@ from durable.abc import ExecutionRecord, ServiceClient
 from durable.local.service import LocalService
 from durable.local.stores.memory import MemoryStore
 from durable.testing import SkippingClock
+
+
+between_var: ContextVar[Callable[[ServiceClient], ServiceClient]] = ContextVar("between")
+"""What is between the engine and the service, if anything: given the service, the client that calls it."""
 
 
 class CrashError(Exception):
@@ -64,12 +69,13 @@ class Harness:
         self.clock = SkippingClock()
         self.store = MemoryStore()
         self.service = LocalService(self.store, self.clock, page_size=page_size)
-        self.client = RecordingClient(self.service)
+        between = between_var.get(None)
+        self.client = RecordingClient(self.service if between is None else between(self.service))
         self.invocations = 0
         self.record = ExecutionRecord(
             id=f"id-of-{name}",
             name=name,
-            arn=f"arn:aws:lambda:local:0:function:f:1/durable-execution/{name}/id-of-{name}",
+            arn=f"arn:aws:lambda:eu-west-1:123456789012:function:f:1/durable-execution/{name}/id-of-{name}",
             function="tests:f",
             status=ExecutionStatus.RUNNING,
             start_timestamp=self.clock.now(),
