@@ -96,6 +96,21 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def contract(session: nox.Session) -> None:
+    """The tests of engine, sagas and operations over real HTTP, and AWS's own emulator as a second opinion."""
+    install(session, "test")
+    apart = Path(session.create_tmp()) / "emulator"
+    session.run("python", "-m", "venv", "--clear", str(apart))
+    group = nox.project.dependency_groups(PROJECT, "emulator")
+    session.run(str(apart / "bin" / "python"), "-m", "pip", "install", "-q", *group, external=True)
+    parts = ("tests/engine", "tests/operations", "tests/saga")
+    session.run("pytest", "-n", "2", "--over-http", "--dist", "worksteal", *parts, *session.posargs)
+    session.run(
+        "pytest", "tests/aws/test_emulator.py", env={"DURABLE_EMULATOR": str(apart / "bin" / "dex-local-runner")}
+    )
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Ruff: every rule but those that pyproject.toml gives a reason against, and the format."""
     session.install(*nox.project.dependency_groups(PROJECT, "lint"))

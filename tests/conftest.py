@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncGenerator
 
 import pytest
@@ -19,20 +20,43 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--over-http",
         action="store_true",
-        help="drive executions through AWS's client over real HTTP; runs only the tests that drive any",
+        help="drive executions through AWS's client over real HTTP",
     )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Over HTTP: each test that can drive an execution is given the way there, before its own fixtures."""
+    """Over HTTP: what can drive an execution is given the way there."""
     if not config.getoption("--over-http"):
         return
+    every = list(items)
+    items[:] = _over_http_once([item for item in every if _is_async(item)])
+    config.hook.pytest_deselected(items=[item for item in every if item not in items])
     for item in items:
+        assert isinstance(item, pytest.Function)
         why = item.get_closest_marker("in_process")
         if why is not None:
             item.add_marker(pytest.mark.skip(reason=f"in process only: {why.args[0]}"))
-        elif item.get_closest_marker("anyio") is not None and isinstance(item, pytest.Function):
+        else:
             item.fixturenames.append("_over_http")
+
+
+def _is_async(item: pytest.Item) -> bool:
+    return isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj)
+
+
+def _over_http_once(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Of a test with many cases each event loop takes every other one; the other tests run on both."""
+    cases: dict[tuple[object, ...], list[pytest.Item]] = {}
+    for item in items:
+        loop = getattr(item, "callspec", None) and item.callspec.params.get("anyio_backend")  # type: ignore[attr-defined]
+        cases.setdefault((item.parent, getattr(item, "originalname", item.name), loop), []).append(item)
+    chosen: set[pytest.Item] = set()
+    for (*_, loop), found in cases.items():
+        chosen.update(found if len(found) < _MANY else found[loop == "trio" :: 2])
+    return [item for item in items if item in chosen]
+
+
+_MANY = 4
 
 
 @pytest.fixture

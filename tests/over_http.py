@@ -1,7 +1,7 @@
 """The same executions, with AWS's own client and real HTTP between the engine and the service.
 
-With `--over-http` a `Harness` calls its service through here: one endpoint and one client for each test, opened when
-the test makes its first call. What the client sends, and what it is answered, is checked against botocore's model.
+With `--over-http` a `Harness` calls its service through here: one endpoint and one client for each test, opened by
+its first call. What the client sends, and what it is answered, is checked against botocore's model.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
 import anyio
+import anyio.lowlevel
 
 from durable._wire import OperationUpdate
 from durable._wire.calls import CheckpointDurableExecutionResponse, GetDurableExecutionStateResponse
@@ -29,7 +30,6 @@ class Wire:
         self._behind = _Behind()
         self.fake = FakeLambda(self._behind)
         self._client: ServiceClient | None = None
-        self._wanted = anyio.Event()
         self._opened = anyio.Event()
         # Calls that are on their way, and what is set when there is one again.
         self._calls = 0
@@ -41,23 +41,24 @@ class Wire:
 
     async def run(self) -> None:
         """Serve, and hold the time; until it is cancelled."""
-        await self._wanted.wait()
-        async with self.fake.serve() as url, open_client(endpoint_url=url) as self._client:
-            self._opened.set()
-            await self._hold_time()
+        await self._called.wait()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._hold_time)
+            async with self.fake.serve() as url, open_client(endpoint_url=url) as self._client:
+                self._opened.set()
+                await anyio.sleep_forever()
 
     async def _hold_time(self) -> None:
         """Whoever waits for a socket is blocked, but has not nothing to do: a skipping clock must not skip then."""
         while True:
             while self._calls:
-                await anyio.sleep(0)
+                await anyio.lowlevel.checkpoint()
             self._called = anyio.Event()
             await self._called.wait()
 
     @contextmanager
     def _calling(self, arn: str, service: ServiceClient) -> Generator[None]:
         self._calls += 1
-        self._wanted.set()
         self._called.set()
         try:
             with self._behind.used_for(arn, service):

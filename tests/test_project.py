@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import durable
+import durable.aws
 import durable.exceptions
 
 ROOT = Path(__file__).parent.parent
@@ -249,6 +250,7 @@ def test_every_public_exception_is_documented():
         for name, kind in vars(durable.exceptions).items()
         if isinstance(kind, type) and kind.__module__ == "durable.exceptions" and name != "DurableError"
     }
+    kinds["NotDurableInvocationError"] = durable.aws.NotDurableInvocationError
     assert set(rows) == set(kinds)
     for name, kind in kinds.items():
         told = set(re.findall(r"`(\w+)`", rows[name]))

@@ -33,9 +33,36 @@ _THROTTLED: Final = frozenset(
 """Whatever their status: AWS answers some of them with 400."""
 
 _OWN_CREDENTIALS: Final = frozenset(
-    {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "RequestTimeTooSkewed"}
+    {
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "IncompleteSignature",
+        "IncompleteSignatureException",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "MissingAuthenticationToken",
+        "MissingAuthenticationTokenException",
+        "RequestExpired",
+        "RequestTimeTooSkewed",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+    }
 )
-"""The sandbox's trouble and not the execution's: a later invocation comes with credentials that are valid."""
+"""The sandbox's trouble and not the execution's: a later invocation comes with credentials that are valid.
+
+That the role is not allowed to make the call (`AccessDeniedException`) is none of them.
+"""
+
+_NO_CREDENTIALS: Final = frozenset(
+    {"CredentialRetrievalError", "MetadataRetrievalError", "NoCredentialsError", "PartialCredentialsError"}
+)
+"""botocore's own errors, before there is anything to send."""
+
+_ABOUT_CREDENTIALS: Final = (
+    "this is about the credentials that the call is signed with; the execution stays as it is. "
+    "Lambda gives them to a function that has an execution role; elsewhere look at AWS_ACCESS_KEY_ID, "
+    "AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, and at the machine's clock"
+)
 
 _STALE: Final = "Invalid checkpoint token"
 _BAD_REQUEST: Final = 400
@@ -84,12 +111,19 @@ def answered_error(response: Mapping[str, Any]) -> ServiceError:
     status: int | None = metadata.get("HTTPStatusCode")
     if code == "InvalidParameterValueException" and message.startswith(_STALE):
         return StaleTokenError(message)
+    if code in _OWN_CREDENTIALS:
+        message = f"{message.rstrip('.')}: {_ABOUT_CREDENTIALS}"
     return ServiceError(message, code=code or f"HTTP {status}", retryable=_is_retryable(code, status))
 
 
 def unanswered_error(error: Exception) -> ServiceError:
-    """The error of a call without an answer: the network, a timeout, an answer that cannot be read."""
-    return ServiceError(f"the service gave no usable answer: {error}", code=type(error).__name__, retryable=True)
+    """The error of a call without an answer: no credentials, the network, a timeout, an unreadable answer."""
+    code = type(error).__name__
+    if code in _NO_CREDENTIALS:
+        text = f"the call was not sent: {str(error).rstrip('.')}: {_ABOUT_CREDENTIALS}"
+    else:
+        text = f"the service gave no usable answer: {error}"
+    return ServiceError(text, code=code, retryable=True)
 
 
 def refused_error(error: Exception) -> ServiceError:

@@ -96,7 +96,6 @@ async def test_an_answer_comes_in_pages():
         (502, "KMSNotFoundException", "no", False),
         (400, "InvalidParameterValueException", "the update is wrong", False),
         (403, "AccessDeniedException", "no", False),
-        (403, "ExpiredTokenException", "The security token is expired", True),
         (404, "ResourceNotFoundException", "no", False),
         (408, "RequestTimeoutException", "too slow", True),
         (409, "ResourceConflictException", "no", False),
@@ -114,6 +113,54 @@ async def test_errors_are_mapped_by_code_and_status(status: int, code: str, mess
     assert caught.value.code == code
     assert str(caught.value) == f"{code}: {message}"
     assert not isinstance(caught.value, StaleTokenError)
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (403, "ExpiredTokenException"),
+        (403, "UnrecognizedClientException"),
+        (403, "InvalidSignatureException"),
+        (403, "MissingAuthenticationTokenException"),
+        (400, "IncompleteSignatureException"),
+    ],
+)
+async def test_credentials_that_are_not_valid_are_no_failure_of_the_execution(status: int, code: str):
+    """Invoking again may help, as the next sandbox has others; and the error says what to look at."""
+    harness = await started()
+    harness.fake.fault = lambda _: error(status, code, "The security token is not valid.")
+    async with harness.connected():
+        with pytest.raises(ServiceError) as caught:
+            await harness.client.checkpoint(harness.record.arn, "dA==", [], "c")
+    assert caught.value.retryable
+    assert caught.value.code == code
+    assert str(caught.value).startswith(f"{code}: The security token is not valid: this is about the credentials")
+    assert "AWS_SESSION_TOKEN" in str(caught.value)
+
+
+async def test_a_call_without_credentials_says_so(monkeypatch: pytest.MonkeyPatch):
+    """Nothing is sent; the error is no failure of the execution, and says where they are looked for."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    harness = await started()
+    async with harness.connected():
+        with pytest.raises(ServiceError) as caught:
+            await harness.client.checkpoint(harness.record.arn, "dA==", [], "c")
+    assert caught.value.retryable
+    assert caught.value.code == "NoCredentialsError"
+    assert "not sent: Unable to locate credentials: this is about the credentials" in str(caught.value)
+    assert "execution role" in str(caught.value)
+    assert harness.fake.requests == []
+
+
+async def test_a_timeout_that_a_proxy_answers_is_worth_a_repeat():
+    """408 without any code of the service's is no refusal."""
+    harness = await started()
+    harness.fake.fault = lambda _: Reply(b"<html>408</html>", 408, (("Content-Type", "text/html"),))
+    async with harness.connected():
+        with pytest.raises(ServiceError) as caught:
+            await harness.client.checkpoint(harness.record.arn, "dA==", [], "c")
+    assert caught.value.retryable
 
 
 async def test_a_stale_token_is_told_apart():

@@ -96,6 +96,7 @@ class Emulated:
         self._endpoint = ""
         # What the handler answered: the status of each invocation.
         self.answered: list[str] = []
+        self.has_answered = anyio.Event()
 
     @asynccontextmanager
     async def served(self) -> AsyncGenerator[Emulated]:
@@ -113,12 +114,16 @@ class Emulated:
         assert request.target.endswith("/invocations"), request.target
         try:
             answer = await anyio.to_thread.run_sync(self._handler, json.loads(request.body), Context())
-        except Exception as error:  # noqa: BLE001 - Lambda's caller is told
-            self.answered.append(type(error).__name__)
+        except Exception as error:
+            self._note(type(error).__name__)
             body = json.dumps({"errorType": type(error).__name__, "errorMessage": str(error)})
             return Reply(body.encode(), headers=(("X-Amz-Function-Error", "Unhandled"),))
-        self.answered.append(answer["Status"])
+        self._note(answer["Status"])
         return Reply(json.dumps(answer).encode())
+
+    def _note(self, answered: str) -> None:
+        self.answered.append(answered)
+        self.has_answered.set()
 
     async def start(self, event: Any) -> str:
         """Start an execution; gives its ARN."""
@@ -154,7 +159,7 @@ class Emulated:
     async def call(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         """Call the emulator."""
         content = None if body is None else json.dumps(body).encode()
-        headers = {"Content-Type": "application/json"}
+        headers = [("Content-Type", "application/json")]
         response = await self._pool.request(method, f"{self._emulator}{path}", headers=headers, content=content)
         assert response.status < 300, response.content
         answer: dict[str, Any] = json.loads(response.content or b"{}")
@@ -248,8 +253,7 @@ async def test_a_callback(emulator: str, anyio_backend_name: Literal["asyncio", 
     async with Emulated(work, emulator).served() as emulated:
         arn = await emulated.start(None)
         with anyio.fail_after(30):
-            while not emulated.answered:
-                await anyio.sleep(0.02)
+            await emulated.has_answered.wait()
         assert emulated.answered == ["PENDING"]
         path = f"/2025-12-01/durable-execution-callbacks/{quote(ids[0], safe='')}"
         if succeeds:

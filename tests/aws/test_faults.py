@@ -106,11 +106,14 @@ def _trip(function: DurableFunction[Any, Any], fields: dict[str, Any]) -> Any:
         error(400, "ThrottlingException", "Rate exceeded"),
         error(500, "ServiceException", "oops"),
         error(503, "ServiceUnavailable", "oops"),
+        error(408, "RequestTimeoutException", "too slow"),
+        error(403, "ExpiredTokenException", "The security token is expired"),
+        error(403, "InvalidSignatureException", "Signature expired"),
     ],
-    ids=["429", "throttled with 400", "500", "503"],
+    ids=["429", "throttled with 400", "500", "503", "408", "expired credentials", "a wrong clock"],
 )
 @pytest.mark.parametrize("fails", [False, True])
-async def test_throttling_for_longer_than_any_repeat_never_fails_an_execution(answer: Any, *, fails: bool):
+async def test_what_lasts_longer_than_any_repeat_never_fails_an_execution(answer: Any, *, fails: bool):
     """All repeats are in vain, at each call in turn: the invocation raises, and another one goes on."""
 
     def make() -> AwsHarness:

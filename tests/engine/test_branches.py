@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Awaitable, Callable
 
 import anyio
@@ -19,6 +18,7 @@ from durable import (
     durable_execution,
     saga,
 )
+from tests.harness import crash_points
 from tests.sweep import World, ending, outcome_with_crashes
 
 pytestmark = pytest.mark.anyio
@@ -341,7 +341,7 @@ async def test_a_crash_at_every_call_while_a_branch_is_stopped(place, failure_is
     """The outcome is the same, and what was done is undone."""
     monkeypatch.setattr("durable._engine.journal.LINGER", 3600.0)
     work = stopped_in_a_saga(place, failure_is_recorded=failure_is_recorded, stopped_first=True)
-    for number in itertools.count(1):
+    for number in crash_points():
         harness = world.harness(work, name=f"t-{number}")
         with anyio.fail_after(10):
             output, crashed = await outcome_with_crashes(harness, **{when: number})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -26,7 +25,7 @@ from durable import (
     saga,
 )
 from durable._wire import InvocationOutput, InvocationStatus
-from tests.harness import CrashError, Harness
+from tests.harness import CrashError, Harness, crash_points
 from tests.scripted import ScriptedService
 from tests.sweep import World, crash_at, ending, shape, trio_seed
 
@@ -403,8 +402,8 @@ async def test_a_crash_at_every_call_and_another_one_after_it(
     whole = world.harness(function)
     expected = ending(await whole.outcome())
     effects, operations = set(world.effects), shape(whole.operations()).keys()
-    for first in itertools.count(1):
-        for second in itertools.count(first + 1):
+    for first in crash_points():
+        for second in crash_points(first):
             harness = world.harness(function, name=f"t-{first}-{second}")
             output, crashes = await crashed_at(harness, when, first, second)
             assert ending(output) == expected, (first, second)

@@ -155,6 +155,7 @@ async def test_no_item_and_one_item(nesting, items):
     assert await world.harness(work).result() == items
 
 
+@pytest.mark.in_process("10,000 branches take half a minute over HTTP, and are the engine's own matter")
 @both
 async def test_ten_thousand_items(nesting):
     """In order, and in a time that grows with their number only."""

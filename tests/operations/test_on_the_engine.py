@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 from dataclasses import dataclass
 from decimal import Decimal
@@ -31,7 +30,7 @@ from durable.exceptions import CallbackCompletedError
 from durable.local import Engine, open_engine
 from durable.local.outside import Outside
 from durable.testing import SkippingClock
-from tests.harness import CrashError, Harness
+from tests.harness import CrashError, Harness, crash_points
 
 pytestmark = pytest.mark.anyio
 
@@ -303,7 +302,7 @@ async def test_a_crash_at_every_call(moment, linger, monkeypatch):
     """On a service that keeps the rules: each run ends the same, with the same history; little is done twice."""
     monkeypatch.setattr("durable._engine.journal.LINGER", linger)
     ended: set[tuple[str, ...]] = set()
-    for number in itertools.count(1):
+    for number in crash_points():
         LOG.clear()
         harness = Harness(delivery, name=f"crash-{number}")
         outside = Outside(harness.service)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 
 import anyio
 import anyio.lowlevel
@@ -11,6 +10,7 @@ import pytest
 
 from durable import DurableContext, Winner, current_context, current_saga, durable_execution, saga
 from durable._wire import InvocationStatus
+from tests.harness import crash_points
 from tests.sweep import World, ending, one_history, outcome_with_crashes
 
 pytestmark = pytest.mark.anyio
@@ -174,7 +174,7 @@ async def test_a_crash_at_every_call(when, monkeypatch):
             await ctx.wait(60)
             raise ValueError(winner.index)
 
-    for number in itertools.count(1):
+    for number in crash_points():
         harness = world.harness(work, name=f"t-{number}")
         output, crashed = await outcome_with_crashes(harness, **{when: number})
         assert ending(output)[1:] == ("ValueError", "1"), number

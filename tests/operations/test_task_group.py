@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 
@@ -22,6 +21,7 @@ from durable import (
 )
 from durable._kernel.ids import operation_id
 from durable._wire import InvocationStatus
+from tests.harness import crash_points
 from tests.sweep import World, ending, one_history, outcome_with_crashes, shape
 
 pytestmark = pytest.mark.anyio
@@ -424,7 +424,7 @@ async def test_code_after_a_handled_failure_has_positions_of_its_own(when, monke
     whole = world.harness(work)
     assert await whole.result() == expected
     history = shape(whole.operations())
-    for number in itertools.count(1):
+    for number in crash_points():
         harness = world.harness(work, name=f"t-{number}")
         output, crashed = await outcome_with_crashes(harness, **{when: number})
         assert harness.function.decode_result(output.result) == expected, number
@@ -483,7 +483,7 @@ async def test_compensations_of_cancelled_tasks_are_there_on_replay(when, monkey
             await current_saga().step(world.do, "insurance", name="do", compensate=undo)
 
     done = {"hotel", "hotel again", "flight", "insurance"}
-    for number in itertools.count(1):
+    for number in crash_points():
         harness = world.harness(work, name=f"t-{number}")
         output, crashed = await outcome_with_crashes(harness, **{when: number})
         assert ending(output)[2].endswith("['ValueError: 6']"), number

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from datetime import timedelta
 
 import anyio
@@ -23,6 +22,7 @@ from durable import (
 )
 from durable._kernel.ids import operation_id
 from durable._wire import InvocationStatus
+from tests.harness import crash_points
 from tests.sweep import World, ending, one_history, outcome_with_crashes, shape
 
 pytestmark = pytest.mark.anyio
@@ -413,7 +413,7 @@ async def test_a_crash_at_every_call(seconds, when, monkeypatch):
     effects = set(world.effects)
     history = timeless(whole)
     assert expected[1] == f'["done",{"false" if seconds == 30 else "true"}]'
-    for number in itertools.count(1):
+    for number in crash_points():
         harness = world.harness(work, name=f"t-{number}")
         output, crashed = await outcome_with_crashes(harness, **{when: number})
         assert ending(output) == expected, number

@@ -108,6 +108,7 @@ async def in_a_map(ctx: DurableContext, branches: list[Branch]) -> None:
 HOW = [in_a_group, in_its_block, in_parallel, in_flat_branches, in_a_map]
 
 
+@pytest.mark.in_process("a call that takes time carries the ends of several branches: one crash repeats them all")
 @pytest.mark.parametrize("failing", [fails, registers_and_fails])
 @pytest.mark.parametrize("how", HOW)
 async def test_one_fails_one_is_cancelled_one_has_ended(how: Any, failing: Branch):

@@ -166,6 +166,7 @@ async def test_rollback_by_hand_takes_an_exception_as_its_reason():
 # --- By cancellation -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.in_process("its real 10 ms are less than calls over HTTP may take")
 async def test_the_users_own_cancellation_rolls_back_under_a_shield():
     """A time limit around the saga undoes it, then takes effect; also after a crash during the rollback."""
 
@@ -341,6 +342,7 @@ async def test_exceptions_of_plain_tasks_together_with_a_cancellation(anyio_back
     assert ran.undone == ["cancel a"]
 
 
+@pytest.mark.in_process("its real 10 ms end in a call, which asyncio's own cancellation cuts off: as a crash does")
 async def test_asyncios_own_time_limit_rolls_back(anyio_backend_name: str):
     """Its cancellation knows no shields, and comes once."""
     if anyio_backend_name != "asyncio":

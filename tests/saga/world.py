@@ -11,7 +11,7 @@ from durable import DurableFunction, current_step
 from durable._wire import InvocationOutput, InvocationStatus, Operation
 from durable.abc import Clock
 from durable.local.outside import Outside
-from tests.harness import CrashError, Harness
+from tests.harness import CrashError, Harness, crash_points
 
 LOG: list[Any] = []
 """What has happened in the world, in order. Empty when a test begins (see conftest.py)."""
@@ -251,14 +251,15 @@ async def crash_everywhere(
             )
             return f"{when} call {' and '.join(map(str, numbers))}", ran
 
-        for number in itertools.count(1):
+        for number in crash_points():
             runs = [await crashing(number)]
             if not runs[0][1].crashes:
                 assert number > len(whole.harness.calls)
                 break
             if twice:
-                others = range(number + 1, min(number + _SOON, len(runs[0][1].harness.calls)) + 1)
-                runs += [await crashing(number, other) for other in others]
+                soon = range(number + 1, min(number + _SOON, len(runs[0][1].harness.calls)) + 1)
+                others = itertools.islice(crash_points(number), len(soon))
+                runs += [await crashing(number, other) for other in others if other in soon]
             for where, ran in runs:
                 if compare and resumed_by is None:
                     _check(whole, ran, where, same_shape=same_shape)
