@@ -50,24 +50,21 @@ def _over_http_once(items: list[pytest.Item]) -> list[pytest.Item]:
     for item in items:
         loop = getattr(item, "callspec", None) and item.callspec.params.get("anyio_backend")  # type: ignore[attr-defined]
         cases.setdefault((item.parent, getattr(item, "originalname", item.name), loop), []).append(item)
+    many = 4
     chosen: set[pytest.Item] = set()
     for (*_, loop), found in cases.items():
-        chosen.update(found if len(found) < _MANY else found[loop == "trio" :: 2])
+        chosen.update(found if len(found) < many else found[loop == "trio" :: 2])
     return [item for item in items if item in chosen]
-
-
-_MANY = 4
 
 
 @pytest.fixture
 async def _over_http(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[None]:
     """The executions of a test go over HTTP."""
-    from tests.aws.harness import ENVIRONMENT
+    from tests.aws.harness import enter_sandbox
     from tests.harness import between_var
     from tests.over_http import over_http
 
-    for name, value in ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
+    enter_sandbox(monkeypatch)
     async with over_http() as wire:
         reset = between_var.set(wire.client_of)
         yield

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 import msgspec
+import pytest
 
 from durable import DurableFunction, ServiceError
 from durable._kernel.errors import encode_error
@@ -30,6 +31,15 @@ ENVIRONMENT = {
     "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
 }
 """What Lambda sets in a sandbox, and that nothing of this machine's is looked at."""
+
+
+def enter_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials and a region, and nothing of the machine that the tests run on."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "AWS_PROFILE", "AWS_DEFAULT_REGION", "AWS_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
 
 
 def impatient(**options: Any) -> Any:

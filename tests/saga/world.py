@@ -254,7 +254,7 @@ async def crash_everywhere(
         for number in crash_points():
             runs = [await crashing(number)]
             if not runs[0][1].crashes:
-                assert number > len(whole.harness.calls)
+                assert number > len(runs[0][1].harness.calls)
                 break
             if twice:
                 soon = range(number + 1, min(number + _SOON, len(runs[0][1].harness.calls)) + 1)
