@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,10 +95,8 @@ EXECUTIONS = 200
 def test_it_is_killed_under_load(tmp_path: Path):
     """kill -9 with 200 executions in flight: nothing is lost, none finishes twice, each step is recorded once."""
     write(tmp_path, "done")
-    dev = Dev(tmp_path, "app.py", "--no-reload")
-    client = dev.client
 
-    def start(number: int) -> str:
+    def start(client: Any, number: int) -> str:
         answer = client.invoke(
             FunctionName="work",
             InvocationType="Event",
@@ -108,12 +107,12 @@ def test_it_is_killed_under_load(tmp_path: Path):
         assert isinstance(arn, str)
         return arn
 
-    with ThreadPoolExecutor(20) as pool:
-        arns = list(pool.map(start, range(EXECUTIONS)))
-    dev.kill()
-    killed_again = Dev(tmp_path, "app.py", "--no-reload")
-    until(lambda: "serves work" in killed_again.log, killed_again)
-    killed_again.kill()
+    with served(tmp_path, "app.py", "--no-reload") as dev, ThreadPoolExecutor(20) as pool:
+        arns = list(pool.map(partial(start, dev.client), range(EXECUTIONS)))
+        dev.kill()
+    with served(tmp_path, "app.py", "--no-reload") as dev:
+        until(lambda: dev.log.count("serves work") == 2, dev)
+        dev.kill()
     with served(tmp_path, "app.py", "--no-reload") as dev:
         client = dev.client
         with ThreadPoolExecutor(20) as pool:
@@ -226,11 +225,11 @@ def check_another_sdk(directory: Path, command: str, *keys: str) -> None:
     (directory / "app.py").write_text(OURS)
     function = f"theirs={command}"
     payload = json.dumps({"n": 22, "seconds": 3}).encode()
-    dev = Dev(directory, "app.py", "--function", function, "--no-reload")
     invoke = {"Payload": payload, "DurableExecutionName": "n-1", "FunctionName": "theirs"}
-    arn = dev.client.invoke(**invoke, InvocationType="Event")["DurableExecutionArn"]
-    until(lambda: any(fact == ("WaitStarted",) for fact in facts(dev.client, arn, "EventType")), dev)
-    dev.kill()
+    with served(directory, "app.py", "--function", function, "--no-reload") as dev:
+        arn = dev.client.invoke(**invoke, InvocationType="Event")["DurableExecutionArn"]
+        until(lambda: any(fact == ("WaitStarted",) for fact in facts(dev.client, arn, "EventType")), dev)
+        dev.kill()
     with served(directory, "app.py", "--function", function, "--no-reload") as dev:
         client = dev.client
         theirs = client.invoke(**invoke)
