@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import msgspec
 
 from durable import DurableFunction
@@ -67,6 +68,26 @@ class RecordingClient(ServiceClient):
         self, arn: str, token: str, marker: str, max_items: int
     ) -> GetDurableExecutionStateResponse:
         return await self.service.get_state(arn, token, marker, max_items)
+
+
+class SlowClient(ServiceClient):
+    """Takes some turns of the event loop for each call, as a network does: others go on meanwhile."""
+
+    def __init__(self, service: ServiceClient, turns: int) -> None:
+        self._service = service
+        self._turns = turns
+
+    async def checkpoint(
+        self, arn: str, token: str, updates: Sequence[OperationUpdate], client_token: str
+    ) -> CheckpointDurableExecutionResponse:
+        for _ in range(self._turns):
+            await anyio.lowlevel.checkpoint()
+        return await self._service.checkpoint(arn, token, updates, client_token)
+
+    async def get_state(
+        self, arn: str, token: str, marker: str, max_items: int
+    ) -> GetDurableExecutionStateResponse:
+        return await self._service.get_state(arn, token, marker, max_items)
 
 
 class Harness:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import TypeAlias
 
     from .parking import Parking, Waiter
@@ -48,6 +48,7 @@ class Branch:
         was_left: Whether it is recorded that its code came to its end by itself: nothing new may happen in it.
         is_live: Whether its code has come, in this invocation, to something that has not happened yet.
         is_stopped: Whether this very branch was stopped; see `stopped` for those around it.
+        decides: Given whether it succeeded: whether its end decides what becomes of others.
         known: If it was stopped before, and that is recorded: how far the branches inside of it came (see `tally`).
     """
 
@@ -57,12 +58,14 @@ class Branch:
         "_covers",
         "_inside",
         "_is_awaited",
+        "_is_deciding",
         "_key",
         "_left",
         "_parking",
         "_scope",
         "awaited",
         "by_hand",
+        "decides",
         "end_is_recorded",
         "is_block",
         "is_live",
@@ -98,6 +101,7 @@ class Branch:
         self.was_left = False
         self.end_is_recorded = False
         self.is_stopped = False
+        self.decides: Callable[[bool], bool] | None = None
         self.known: Tally | None = None
         # What tells it from all others, for a tally; a block has none, it is counted with what it is part of.
         self._key = key
@@ -108,6 +112,8 @@ class Branch:
         self._scope = scope
         # Whether somebody waits for it to come no further, as nobody knows where it was stopped.
         self._is_awaited = False
+        # Whether its end is being recorded, and decides what becomes of others.
+        self._is_deciding = False
         # Whether its own task covers, and how many tasks do, its own and those of branches inside.
         self._covers = False
         self._covering = 0
@@ -186,6 +192,25 @@ class Branch:
         if passed > self.passed:
             self.owed = passed - self.passed
             self.cover()
+
+    # --- Deciding --------------------------------------------------------------------------------------------
+
+    def begin_to_end(self, operation_id: str, *, succeeded: bool) -> None:
+        """The end of a context is about to be recorded.
+
+        Args:
+            operation_id: The context: it may be the branch's own, or one that its code has made.
+            succeeded: Whether it ends well.
+        """
+        if self.decides is not None and operation_id.startswith(self._key) and self.decides(succeeded):
+            self._is_deciding = True
+            self._parking.begin_to_decide()
+
+    def decided(self) -> None:
+        """What its end means for others has been decided."""
+        if self._is_deciding:
+            self._is_deciding = False
+            self._parking.decided()
 
     # --- Covering --------------------------------------------------------------------------------------------
 

@@ -77,6 +77,7 @@ class BranchGroup:
         name: str,
         ends: bool = False,
         spared: bool = False,
+        decides: Callable[[bool], bool] | None = None,
         context: Context | None = None,
     ) -> Branch:
         """Start a branch.
@@ -89,11 +90,13 @@ class BranchGroup:
             name: For people who look at tasks.
             ends: Whether it is recorded that its code has come to its end.
             spared: Whether it is not stopped although the group is.
+            decides: Given whether it succeeded: whether its end decides what becomes of others.
             context: Its context variables; by default the owner's.
         """
         scope = anyio.CancelScope()
         key = operation_id[:_KEY]
         branch = Branch(self._parking, self._around, scope, is_live=not covers, key=key)
+        branch.decides = decides
         self._running.add(branch)
         if covers:
             branch.cover()
@@ -214,6 +217,7 @@ class BranchGroup:
     def _end(self, branch: Branch, operation_id: str) -> None:
         recorded = self._frame.invocation.history.get(operation_id)
         self._running.discard(branch)
+        branch.decided()
         # Others go on first: were this one to leave before, it might look as if nobody was left.
         for waiter in self._waiters.pop(branch, ()):
             waiter.frame.cover()

@@ -8,7 +8,9 @@ Rules:
  2. Registered as parked *before* asking whether any is active: the last one to park is the one that finds out.
  3. Whoever wakes somebody counts him as active at once, not when his task gets its turn.
  4. A wake-up is a reason to look again, not a promise: whoever is woken looks at history, and may park again.
- 5. While it is found out where branches were, so that something can be decided, nothing new begins (`hold`).
+ 5. While it is found out where branches were, so that something can be decided, nothing new begins (`hold`). And
+    while an end is being recorded that decides what becomes of others, those others begin no new operation: a
+    replay stops them where they were then.
  6. What the service says changed wakes those who are parked on it. While others are active the service is asked:
     at the time when something falls due, and now and then if it depends on the outside world.
 """
@@ -109,6 +111,8 @@ class Parking:
         self._when_still: list[Callable[[], None]] = []
         # In which branches it is found out where those inside were, and what tells those who wait for it.
         self._holds: list[Branch] = []
+        # How many ends that decide what becomes of others are being recorded.
+        self._deciding = 0
         self._released: anyio.Event | None = None
         # How often nobody was active any more, and whether it is being looked into, or has been found to be so.
         self._stops = 0
@@ -180,10 +184,22 @@ class Parking:
             yield
         finally:
             self._holds.remove(around)
-            self.turns += 1  # those who waited go on
-            if not self._holds and self._released is not None:
-                self._released.set()
-                self._released = None
+            self._release()
+
+    def begin_to_decide(self) -> None:
+        """An end that decides about others is about to be recorded: until `decided` they begin nothing new."""
+        self._deciding += 1
+
+    def decided(self) -> None:
+        """What becomes of them has been decided."""
+        self._deciding -= 1
+        self._release()
+
+    def _release(self) -> None:
+        self.turns += 1  # those who waited go on
+        if self._released is not None:
+            self._released.set()
+            self._released = None
 
     async def replayed(self, around: Branch) -> None:
         """Return when those inside of a branch have come to where they were: what they decide comes first."""
@@ -193,15 +209,23 @@ class Parking:
 
     @property
     def is_held(self) -> bool:
-        """Whether nothing new may begin, at the moment."""
-        return bool(self._holds)
+        """Whether no new operation may begin, at the moment."""
+        return self._deciding > 0 or bool(self._holds)
 
     async def held(self) -> None:
-        """Return when something new may begin. Whoever waits here is active: it is not for long."""
+        """Return when a new operation may begin. Whoever waits here is active: it is not for long."""
+        while self._deciding or self._holds:
+            await self._next_release()
+
+    async def ends_held(self) -> None:
+        """Return when the end of something may be recorded: another end that decides is no reason to wait."""
         while self._holds:
-            if self._released is None:
-                self._released = anyio.Event()
-            await self._released.wait()
+            await self._next_release()
+
+    async def _next_release(self) -> None:
+        if self._released is None:
+            self._released = anyio.Event()
+        await self._released.wait()
 
     def call_when_still(self, function: Callable[[], None]) -> None:
         """Call it when no operation has begun for some turns of the event loop."""

@@ -219,8 +219,9 @@ async def _run(frame: Frame, verb: Verb[T], operation_id: str, decision: Run | I
         # Whatever its code made of the cancellation that ends the invocation: that is not its outcome.
         await invocation.leave(str(verb.identity))
     if verb.identity.type is OperationType.CONTEXT:
-        await _wait_for_decisions(frame)
+        await invocation.parking.ends_held()
         await refuse(frame)
+        frame.branch.begin_to_end(operation_id, succeeded=update.action is OperationAction.SUCCEED)
     if not verb.awaits_end:
         journal.assume(update)
     elif batch_var.get() and verb.may_lag and update.action is OperationAction.SUCCEED:
@@ -329,6 +330,8 @@ async def _wait_for_decisions(frame: Frame) -> None:
     if parking.is_held:
         frame.arrive()
         await parking.held()
+        if frame.invocation.ending is not None:
+            await frame.invocation.leave("what comes next")
 
 
 async def refuse(frame: Frame) -> None:

@@ -254,6 +254,7 @@ class FanOut(Generic[T]):
                 self._end(index, plan.name, value=value, late=slot.branch.is_live)
             finally:
                 self._running -= 1
+                slot.branch.decided()
                 if goes_on and self._owner.invocation.ending is None:
                     self._start_next()
 
@@ -264,6 +265,7 @@ class FanOut(Generic[T]):
             covers=not self._is_new and (self._flat or self._record is not None or recorded is not None),
             name=f"durable branch {plan.name}",
             ends=ends,
+            decides=self._would_decide,
         )
 
     def _nested_branch(
@@ -330,6 +332,16 @@ class FanOut(Generic[T]):
             self._succeeded += 1
         else:
             self._failed += 1
+
+    def _would_decide(self, succeeded: bool) -> bool:  # noqa: FBT001 - see `Branch.decides`
+        """Whether one more end decides what the fan-out comes to, and so what becomes of the other branches."""
+        if self._reason is not None:
+            return False
+        ended = BatchProgress(self._branches.count, self._succeeded + succeeded, self._failed + (not succeeded))
+        try:
+            return self._policy.completion.reason(ended) is not None
+        except Exception:  # noqa: BLE001 - the user's own policy; it is told when it is asked again
+            return True
 
     def _decide(self) -> None:
         try:

@@ -214,6 +214,8 @@ class TaskGroup(Generic[ContextT]):
                 if self._stop is None:
                     await self._group.catch_up(slot)
                 self._stop_because_of(number)
+            finally:
+                slot.branch.decided()
 
         context = copy_context()
         context.run(saga_var.set, self._saga)
@@ -226,6 +228,7 @@ class TaskGroup(Generic[ContextT]):
             covers=recorded is not None,
             name=f"durable task {name}",
             spared=stop is not None and stop.by == number,
+            decides=lambda succeeded: not succeeded and self._stop is None,
             context=context,
         )
         self._numbers[branch] = number

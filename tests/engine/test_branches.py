@@ -18,7 +18,7 @@ from durable import (
     durable_execution,
     saga,
 )
-from tests.harness import crash_points
+from tests.harness import SlowClient, crash_points
 from tests.sweep import World, ending, outcome_with_crashes
 
 pytestmark = pytest.mark.anyio
@@ -345,6 +345,21 @@ async def test_a_crash_at_every_call_while_a_branch_is_stopped(place, failure_is
         harness = world.harness(work, name=f"t-{number}")
         with anyio.fail_after(10):
             output, crashed = await outcome_with_crashes(harness, **{when: number})
+        assert ending(output)[2].endswith("['ValueError: f']"), number
+        undone_is_done(world.effects)
+        if not crashed:
+            break
+
+
+@pytest.mark.parametrize(("place", "failure_is_recorded"), CASES)
+async def test_a_crash_while_calls_take_time(place, failure_is_recorded):
+    """Between the record of what stops the others and their stop, none of them begins what no replay would find."""
+    work = stopped_in_a_saga(place, failure_is_recorded=failure_is_recorded, stopped_first=True)
+    for number in crash_points():
+        harness = world.harness(work, name=f"t-{number}")
+        harness.client.service = SlowClient(harness.client.service, turns=2)
+        with anyio.fail_after(10):
+            output, crashed = await outcome_with_crashes(harness, after=number)
         assert ending(output)[2].endswith("['ValueError: f']"), number
         undone_is_done(world.effects)
         if not crashed:
