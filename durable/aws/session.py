@@ -12,12 +12,13 @@ import ssl
 import threading
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 import anyio.to_thread
 import httpcore2
 
 from . import untyped
+from .connection import Pool
 
 DEFAULT_TIMEOUT: Final = 60.0
 """Seconds, if nobody says otherwise: botocore's own number."""
@@ -103,7 +104,7 @@ class PoolSession(untyped.HttpxSession):  # type: ignore[misc] # untyped; it is 
             raise untyped.connection_closed(url, error) from error
         return untyped.make_response(url, response.status, response.headers, response)
 
-    async def _exchange(self, request: Any, url: str, proxy: str | None) -> httpcore2.Response:
+    async def _exchange(self, request: Any, url: str, proxy: str | None) -> Answer:
         target = httpcore2.URL(url)
         response = await self._pool(proxy).handle_async_request(
             httpcore2.Request(
@@ -115,15 +116,16 @@ class PoolSession(untyped.HttpxSession):  # type: ignore[misc] # untyped; it is 
             )
         )
         try:
-            await response.aread()
+            # One of our connections has read it already.
+            body: bytes = response.extensions.get("body") or await response.aread()
         finally:
             await response.aclose()
-        return response
+        return Answer(response.status, response.headers, body)
 
     def _pool(self, proxy: str | None) -> httpcore2.AsyncConnectionPool:
         pool = self._pools.get(proxy)
         if pool is None:
-            pool = self._pools[proxy] = httpcore2.AsyncConnectionPool(
+            pool = self._pools[proxy] = Pool(
                 ssl_context=self._tls,
                 proxy=None if proxy is None else self._make_proxy(proxy),
                 max_connections=self._max_connections,
@@ -145,6 +147,18 @@ class PoolSession(untyped.HttpxSession):  # type: ignore[misc] # untyped; it is 
         context: Mapping[str, Any] = getattr(request, "context", None) or {}
         own = context.get("read_timeout")
         return self._timeouts if own is None else {**self._timeouts, "read": own}
+
+
+class Answer(NamedTuple):
+    """An answer that has been read whole; aiobotocore asks for its body by `aread`."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+    async def aread(self) -> bytes:
+        """Its body."""
+        return self.body
 
 
 _loading: Final = threading.Lock()

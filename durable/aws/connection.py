@@ -1,0 +1,344 @@
+"""HTTP/1.1 on one connection, for the pool: the common answer read in a few lines, every other one by h11.
+
+The pool's own connection passes each part of a request and of its answer through h11, with a timeout and a system
+call each: twice what signing takes. Here a request is one write. An answer whose length is known and whose headers
+are all as they should be is read here; h11 judges whatever is unusual in any way, and whatever is wrong.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+import time
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
+from enum import Enum, auto
+from typing import Any, Final, NamedTuple
+
+import anyio
+import h11
+import httpcore2
+
+_READ_BYTES: Final = 64 * 1024
+_MAX_HEAD_BYTES: Final = 100 * 1024
+"""The pool's own numbers."""
+
+_STATUS: Final = re.compile(rb"HTTP/1\.1 ([2-5][0-9][0-9])(?: [\t\x20-\x7e]*)?")
+_HEADER: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?|)[ \t]*")
+_LENGTH: Final = re.compile(rb"[0-9]{1,10}")
+_WITHOUT_BODY: Final = frozenset({204, 304})
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+class _State(Enum):
+    NEW = auto()
+    ACTIVE = auto()
+    IDLE = auto()
+    CLOSED = auto()
+
+
+class Answer(NamedTuple):
+    """An answer, read whole.
+
+    Attributes:
+        status: Its HTTP status.
+        headers: Its headers.
+        body: Its body.
+        reusable: Whether the connection may carry another request.
+    """
+
+    status: int
+    headers: Headers
+    body: bytes
+    reusable: bool
+
+
+class Pool(httpcore2.AsyncConnectionPool):
+    """The pool, with our connections where no proxy is in between."""
+
+    def __init__(
+        self,
+        *,
+        ssl_context: ssl.SSLContext | None,
+        proxy: httpcore2.Proxy | None,
+        max_connections: int,
+        keepalive_expiry: float | None,
+        socket_options: Iterable[Any] | None,
+    ) -> None:
+        # It runs on both event loops: the one that chooses loads trio, if that is installed.
+        self._own_backend = httpcore2.AnyIOBackend()
+        self._own_options = None if socket_options is None else list(socket_options)
+        self._own_tls = ssl_context
+        self._own_expiry = keepalive_expiry
+        self._is_direct = proxy is None
+        super().__init__(
+            ssl_context=ssl_context,
+            proxy=proxy,
+            max_connections=max_connections,
+            keepalive_expiry=keepalive_expiry,
+            network_backend=self._own_backend,
+            socket_options=socket_options,
+        )
+
+    def create_connection(self, origin: httpcore2.Origin) -> httpcore2.AsyncConnectionInterface:
+        """A new connection; the pool decides when."""
+        if not self._is_direct:
+            return super().create_connection(origin)
+        return Connection(
+            origin,
+            backend=self._own_backend,
+            tls=self._own_tls,
+            keepalive_expiry=self._own_expiry,
+            socket_options=self._own_options,
+        )
+
+
+class Connection(httpcore2.AsyncConnectionInterface):
+    """One connection to an origin, made with its first request. Answers are read whole."""
+
+    def __init__(
+        self,
+        origin: httpcore2.Origin,
+        *,
+        backend: httpcore2.AsyncNetworkBackend,
+        tls: ssl.SSLContext | None,
+        keepalive_expiry: float | None,
+        socket_options: Iterable[Any] | None,
+    ) -> None:
+        self._origin = origin
+        self._backend = backend
+        self._tls = tls
+        self._keepalive_expiry = keepalive_expiry
+        self._socket_options = socket_options
+        self._state = _State.NEW
+        # `None` as long as the state is NEW, and if the connection could not be made.
+        self._stream: httpcore2.AsyncNetworkStream | None = None
+        # While it is idle: when it is too old.
+        self._expires_at = float("inf")
+
+    async def handle_async_request(self, request: httpcore2.Request) -> httpcore2.Response:
+        """Send a request, and read its answer whole.
+
+        Raises:
+            httpcore2.ConnectionNotAvailable: Another request is under way.
+        """
+        if self._state not in {_State.NEW, _State.IDLE}:
+            raise httpcore2.ConnectionNotAvailable
+        self._state = _State.ACTIVE
+        try:
+            answer = await self._exchange(request)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self.aclose()
+            raise
+        if answer.reusable:
+            self._state = _State.IDLE
+            if self._keepalive_expiry is not None:
+                self._expires_at = time.monotonic() + self._keepalive_expiry
+        else:
+            await self.aclose()
+        return httpcore2.Response(
+            answer.status, headers=answer.headers, content=_Body(answer.body), extensions={"body": answer.body}
+        )
+
+    async def _exchange(self, request: httpcore2.Request) -> Answer:
+        timeouts: dict[str, float | None] = request.extensions.get("timeout", {})
+        body = await _body_of(request)
+        data = _encode(request, body)
+        if self._stream is None:
+            self._stream = await self._connect(timeouts.get("connect"))
+        try:
+            await self._stream.write(data, timeout=timeouts.get("write"))
+        except httpcore2.WriteError:
+            pass  # it may have been refused before it was read whole: the answer says so
+        return await _Reading(self._stream, timeouts.get("read")).read(request, body)
+
+    async def _connect(self, timeout: float | None) -> httpcore2.AsyncNetworkStream:
+        host = self._origin.host.decode("ascii")
+        stream = await self._backend.connect_tcp(
+            host, self._origin.port, timeout=timeout, socket_options=self._socket_options
+        )
+        if self._origin.scheme != b"https":
+            return stream
+        context = httpcore2.default_ssl_context() if self._tls is None else self._tls
+        context.set_alpn_protocols(["http/1.1"])
+        return await stream.start_tls(context, server_hostname=host, timeout=timeout)
+
+    async def aclose(self) -> None:
+        """Close it."""
+        self._state = _State.CLOSED
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await stream.aclose()
+
+    # --- What the pool asks ----------------------------------------------------------------------------------
+
+    def can_handle_request(self, origin: httpcore2.Origin) -> bool:
+        """Whether it leads there."""
+        return origin == self._origin
+
+    def is_connected(self) -> bool:
+        """Whether there is a socket."""
+        return self._stream is not None
+
+    def is_available(self) -> bool:
+        """Whether it can take a request at once."""
+        return self._state is _State.IDLE
+
+    def is_idle(self) -> bool:
+        """Whether there is no request on it."""
+        return self._state is _State.IDLE
+
+    def is_closed(self) -> bool:
+        """Whether it is of no more use."""
+        return self._state is _State.CLOSED
+
+    def has_expired(self) -> bool:
+        """Whether it has been idle for too long, or the other side has closed it: nothing else can come now."""
+        if self._state is not _State.IDLE or self._stream is None:
+            return False
+        return time.monotonic() > self._expires_at or bool(self._stream.get_extra_info("is_readable"))
+
+    def info(self) -> str:
+        """For the pool's `repr`."""
+        return f"{str(self._origin)!r}, HTTP/1.1, {self._state.name}"
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} [{self.info()}]>"
+
+
+class _Body:
+    """The body of an answer, in the form that the pool passes on."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    async def __aiter__(self) -> AsyncGenerator[bytes]:
+        yield self._body
+
+
+class _Reading:
+    """An answer that is being read."""
+
+    def __init__(self, stream: httpcore2.AsyncNetworkStream, timeout: float | None) -> None:
+        self._stream = stream
+        self._timeout = timeout
+        self._received = bytearray()
+
+    async def read(self, request: httpcore2.Request, body: bytes) -> Answer:
+        """The answer to a request."""
+        while (end := self._received.find(b"\r\n\r\n")) < 0:
+            if len(self._received) > _MAX_HEAD_BYTES or not await self._more():
+                return await self._by_h11(request, body)
+        lines = bytes(self._received[:end]).split(b"\r\n")
+        status = _STATUS.fullmatch(lines[0])
+        headers = _parse(lines[1:])
+        if status is None or headers is None or int(status[1]) in _WITHOUT_BODY:
+            return await self._by_h11(request, body)
+        length, reusable = _framing(headers)
+        if length is None:
+            return await self._by_h11(request, body)
+        begin = end + 4
+        while len(self._received) < begin + length:
+            if not await self._more():
+                return await self._by_h11(request, body)
+        # What follows an answer belongs to none: who sends twice is not asked again.
+        is_all = len(self._received) == begin + length
+        return Answer(
+            int(status[1]), headers, bytes(self._received[begin : begin + length]), reusable and is_all
+        )
+
+    async def _more(self) -> bool:
+        data = await self._stream.read(_READ_BYTES, timeout=self._timeout)
+        self._received += data
+        return bool(data)
+
+    async def _by_h11(self, request: httpcore2.Request, body: bytes) -> Answer:
+        """Whatever it is, by the book.
+
+        Raises:
+            httpcore2.RemoteProtocolError: It is no answer, or not the whole of one.
+        """
+        connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD_BYTES)
+        target = request.url.target
+        connection.send(h11.Request(method=request.method, target=target, headers=request.headers))
+        if body:
+            connection.send(h11.Data(data=body))
+        connection.send(h11.EndOfMessage())
+        if self._received:
+            connection.receive_data(bytes(self._received))
+        try:
+            return await self._events(connection)
+        except h11.RemoteProtocolError as error:
+            raise httpcore2.RemoteProtocolError(str(error)) from error
+
+    async def _events(self, connection: h11.Connection) -> Answer:
+        head: h11.Response | None = None
+        parts: list[bytes] = []
+        while True:
+            event = connection.next_event()
+            if event is h11.NEED_DATA:
+                data = await self._stream.read(_READ_BYTES, timeout=self._timeout)
+                if not data and connection.their_state is h11.SEND_RESPONSE:
+                    raise httpcore2.RemoteProtocolError("Server disconnected without sending a response.")
+                connection.receive_data(data)
+            elif isinstance(event, h11.Response):
+                head = event
+            elif isinstance(event, h11.Data):
+                parts.append(bytes(event.data))
+            elif isinstance(event, h11.InformationalResponse):
+                continue
+            else:
+                break
+        if head is None:
+            raise httpcore2.RemoteProtocolError("Server disconnected without sending a response.")
+        is_done = connection.our_state is h11.DONE and connection.their_state is h11.DONE
+        reusable = is_done and not connection.trailing_data[0]
+        return Answer(head.status_code, list(head.headers.raw_items()), b"".join(parts), reusable)
+
+
+async def _body_of(request: httpcore2.Request) -> bytes:
+    assert isinstance(request.stream, AsyncIterable)
+    return b"".join([part async for part in request.stream])
+
+
+def _encode(request: httpcore2.Request, body: bytes) -> bytes:
+    """A request as bytes.
+
+    Raises:
+        httpcore2.LocalProtocolError: Something in it would be read as the end of a line.
+    """
+    lines = [b"%b %b HTTP/1.1" % (request.method, request.url.target)]
+    lines += [b"%b: %b" % header for header in request.headers]
+    head = b"\r\n".join(lines)
+    if head.count(b"\n") + 1 != len(lines) or head.count(b"\r") + 1 != len(lines) or b"\0" in head:
+        raise httpcore2.LocalProtocolError("a header of the request has a line break in it")
+    return head + b"\r\n\r\n" + body
+
+
+def _parse(lines: Sequence[bytes]) -> Headers | None:
+    """Headers of an answer; `None` if there is anything unusual in them."""
+    headers: list[tuple[bytes, bytes]] = []
+    for line in lines:
+        found = _HEADER.fullmatch(line)
+        if found is None:
+            return None
+        headers.append((found[1], found[2]))
+    return headers
+
+
+def _framing(headers: Headers) -> tuple[int | None, bool]:
+    """How long the body is, if that is said in the usual way; and whether the connection stays open."""
+    length: int | None = None
+    reusable = True
+    for name, value in headers:
+        key = name.lower()
+        if key == b"content-length":
+            if length is not None or _LENGTH.fullmatch(value) is None:
+                return None, False
+            length = int(value)
+        elif key == b"transfer-encoding":
+            return None, False
+        elif key == b"connection":
+            reusable = value.lower() == b"keep-alive"
+    return length, reusable
