@@ -5,7 +5,8 @@ Theory of operation:
  1. Updates queue up in order and are never reordered or dropped. An update is forgotten when it is known to be
     recorded, not when it is sent.
  2. There is one call in flight. What arrives meanwhile goes out together in the next one, as much of it as fits.
- 3. Whoever waits for a record makes the call itself when none is in flight: no task switch on the hot path.
+ 3. Whoever waits for a record makes the call itself when none is in flight: no task switch on the hot path. While
+    other branches run, they have turns before it, for as long as they have something to record as well.
  4. An update nobody waits for lingers for company: a fast step's START leaves with its SUCCEED. The journal's own
     task sends what has lingered long enough.
  5. The token is the journal's. Each answer brings the next one; a repeat of a call carries the same ClientToken,
@@ -203,10 +204,12 @@ class Journal:
         await self._call_ended.wait()
 
     async def _call(self) -> None:
-        batch = self._queue[: fitting(self._queue)]
-        self._lagging_bytes = 0
         self._calling = True
         try:
+            if self._invocation.parking.has_company:
+                await self._gather()
+            batch = self._queue[: fitting(self._queue)]
+            self._lagging_bytes = 0
             answer = await self._send(batch)
             await self._take_over(answer, batch)
         except BaseException as error:
@@ -223,6 +226,15 @@ class Journal:
                 self._call_ended = None
             if self._queue:
                 self._wake()
+
+    async def _gather(self) -> None:
+        """Let others have turns for as long as each brings something to go along, and the call is not full."""
+        from anyio.lowlevel import cancel_shielded_checkpoint  # only here: `import durable` loads this module
+
+        queued = -1
+        while queued != self._queued and len(self._queue) < MAX_UPDATES_PER_CALL:
+            queued = self._queued
+            await cancel_shielded_checkpoint()
 
     async def _send(self, batch: Sequence[OperationUpdate]) -> CheckpointDurableExecutionResponse:
         self._calls += 1

@@ -136,6 +136,11 @@ class Parking:
 
     # --- Active or not ---------------------------------------------------------------------------------------
 
+    @property
+    def has_company(self) -> bool:
+        """Whether more than one is active."""
+        return self._active > 1
+
     def rest(self) -> None:
         """One who was active waits for others."""
         self._active -= 1

@@ -115,6 +115,8 @@ class Connection(httpcore2.AsyncConnectionInterface):
         self._stream: httpcore2.AsyncNetworkStream | None = None
         # While it is idle: when it is too old.
         self._expires_at = float("inf")
+        # It has just become idle: the pool, which looks at it then as well, need not ask the socket.
+        self._is_fresh = False
 
     async def handle_async_request(self, request: httpcore2.Request) -> httpcore2.Response:
         """Send a request, and read its answer whole.
@@ -133,6 +135,7 @@ class Connection(httpcore2.AsyncConnectionInterface):
             raise
         if answer.reusable:
             self._state = _State.IDLE
+            self._is_fresh = True
             if self._keepalive_expiry is not None:
                 self._expires_at = time.monotonic() + self._keepalive_expiry
         else:
@@ -196,6 +199,9 @@ class Connection(httpcore2.AsyncConnectionInterface):
     def has_expired(self) -> bool:
         """Whether it has been idle for too long, or the other side has closed it: nothing else can come now."""
         if self._state is not _State.IDLE or self._stream is None:
+            return False
+        if self._is_fresh:
+            self._is_fresh = False
             return False
         return time.monotonic() > self._expires_at or bool(self._stream.get_extra_info("is_readable"))
 

@@ -116,6 +116,7 @@ def prepare(backend: Backend) -> None:
     if _has_own_loop():
         return
     try:
+        importlib.import_module("durable.aws.tls").load_early()  # beside what the client imports
         _sandbox(backend).prepare()
     except Exception:  # noqa: BLE001 - a module whose import fails would be worse
         _log.warning("the client could not be prepared; the first invocation tries again", exc_info=True)

@@ -10,13 +10,15 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import anyio
-import anyio.from_thread
 
 from ..abc import ServiceClient
 from ..function import Backend
+
+if TYPE_CHECKING:
+    from anyio.from_thread import BlockingPortal
 
 T = TypeVar("T")
 
@@ -64,7 +66,7 @@ class ThreadLoop:
     """An event loop of either kind in a thread of its own: trio's cannot be left and entered again."""
 
     def __init__(self, backend: Backend) -> None:
-        self._portal: anyio.from_thread.BlockingPortal
+        self._portal: BlockingPortal
         self._ready = threading.Event()
         # A daemon, as nobody says when a sandbox ends: it must not keep the process from exiting.
         # What kept the event loop from starting.
@@ -96,7 +98,9 @@ class ThreadLoop:
             self._ready.set()
 
     async def _serve(self) -> None:
-        async with anyio.from_thread.BlockingPortal() as self._portal:
+        from anyio.from_thread import BlockingPortal  # only here: it is slow to load, and only trio's loop needs it
+
+        async with BlockingPortal() as self._portal:
             self._ready.set()
             await self._portal.sleep_until_stopped()
 

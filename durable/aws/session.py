@@ -9,9 +9,7 @@ frozen, is noticed before it is used again.
 from __future__ import annotations
 
 import ssl
-import threading
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, Final, NamedTuple, Self
 
 import anyio.to_thread
@@ -19,6 +17,7 @@ import httpcore2
 
 from . import untyped
 from .connection import Pool
+from .tls import make_tls_context, tls_context
 
 DEFAULT_TIMEOUT: Final = 60.0
 """Seconds, if nobody says otherwise: botocore's own number."""
@@ -138,7 +137,7 @@ class PoolSession(untyped.HttpxSession):  # type: ignore[misc] # untyped; it is 
         settings: Mapping[str, Any] = self._proxy_for.settings
         context = None
         if url.startswith("https:"):
-            context = untyped.make_tls_context(self._verify, settings.get("proxy_client_cert"))
+            context = make_tls_context(self._verify, settings.get("proxy_client_cert"))
             if "proxy_ca_bundle" in settings:
                 context.load_verify_locations(settings["proxy_ca_bundle"])
         return httpcore2.Proxy(url, headers=self._proxy_for.proxy_headers_for(url), ssl_context=context)
@@ -159,20 +158,6 @@ class Answer(NamedTuple):
     async def aread(self) -> bytes:
         """Its body."""
         return self.body
-
-
-_loading: Final = threading.Lock()
-
-
-@lru_cache(maxsize=8)
-def _tls_context(verify: bool | str, certificate: str | tuple[str, str] | None) -> ssl.SSLContext:  # noqa: FBT001
-    return untyped.make_tls_context(verify, certificate)
-
-
-def tls_context(verify: bool | str, certificate: str | tuple[str, str] | None) -> ssl.SSLContext:  # noqa: FBT001
-    """TLS settings; the same ones are made once, also by two threads that want them at the same time."""
-    with _loading:
-        return _tls_context(verify, certificate)
 
 
 def _headers(request: Any, url: httpcore2.URL) -> list[tuple[bytes, bytes]]:

@@ -1,4 +1,4 @@
-"""Where botocore and aiobotocore are touched, which have no types: nothing else of this library knows them.
+"""Where botocore and aiobotocore are touched, which have no types: nothing else of this library but tls.py knows them.
 
 Only what they offer in public is used: a session with components, a client configuration with a session class, and
 events. Importing this module loads both of them, a third of a second.
@@ -57,6 +57,9 @@ def make_loader() -> Any:
                 return usual.load_service_model(service_name, type_name, api_version)
             if type_name == "service-2":
                 return deepcopy(SERVICE)  # botocore adds to what it is given
+            if type_name == "endpoint-rule-set-1":
+                # Rules are gone through for each call. Without any botocore falls back on the endpoints below, once.
+                raise _exceptions.UnknownServiceError(service_name=service_name, known_service_names=[])
             return self.load_data("/".join((*_SERVICE, type_name)))
 
         def load_data_with_path(self, name: str) -> tuple[Any, str]:
@@ -142,28 +145,6 @@ def make_response(url: str, status: int, headers: list[tuple[bytes, bytes]], raw
     """A response as aiobotocore has it, over one that has an `aread`."""
     pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
     return _HttpxAWSResponse(url, status, _HTTPHeaders.from_pairs(pairs), raw)
-
-
-def make_tls_context(
-    verify: bool | str,  # noqa: FBT001 - as botocore has it: yes, no, or a file
-    certificate: str | tuple[str, str] | None,
-) -> ssl.SSLContext:
-    """The TLS settings that botocore would use.
-
-    Args:
-        verify: Whether to check the server's certificate, or the file of those who may have signed it.
-        certificate: Our own: one file, or certificate and key.
-    """
-    context: ssl.SSLContext = _httpsession.create_urllib3_context()
-    if verify:
-        context.check_hostname = True
-        context.load_verify_locations(_httpsession.get_cert_path(verify))
-    else:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if certificate is not None:
-        context.load_cert_chain(*([certificate] if isinstance(certificate, str) else certificate))
-    return context
 
 
 def make_proxies(proxies: Any, settings: Any) -> Any:
