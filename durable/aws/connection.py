@@ -230,6 +230,8 @@ class _Reading:
         self._stream = stream
         self._timeout = timeout
         self._received = bytearray()
+        # Whether the other side has closed the connection.
+        self._is_over = False
 
     async def read(self, request: httpcore2.Request, body: bytes) -> Answer:
         """The answer to a request."""
@@ -255,9 +257,13 @@ class _Reading:
         )
 
     async def _more(self) -> bool:
+        self._received += await self._read()
+        return not self._is_over
+
+    async def _read(self) -> bytes:
         data = await self._stream.read(_READ_BYTES, timeout=self._timeout)
-        self._received += data
-        return bool(data)
+        self._is_over = not data
+        return data
 
     async def _by_h11(self, request: httpcore2.Request, body: bytes) -> Answer:
         """Whatever it is, by the book.
@@ -284,7 +290,7 @@ class _Reading:
         while True:
             event = connection.next_event()
             if event is h11.NEED_DATA:
-                data = await self._stream.read(_READ_BYTES, timeout=self._timeout)
+                data = await self._read()
                 if not data and connection.their_state is h11.SEND_RESPONSE:
                     raise httpcore2.RemoteProtocolError("Server disconnected without sending a response.")
                 connection.receive_data(data)
@@ -299,7 +305,7 @@ class _Reading:
         if head is None:
             raise httpcore2.RemoteProtocolError("Server disconnected without sending a response.")
         is_done = connection.our_state is h11.DONE and connection.their_state is h11.DONE
-        reusable = is_done and not connection.trailing_data[0]
+        reusable = is_done and not self._is_over and not connection.trailing_data[0]
         return Answer(head.status_code, list(head.headers.raw_items()), b"".join(parts), reusable)
 
 

@@ -103,7 +103,7 @@ class PoolSession(untyped.HttpxSession):  # type: ignore[misc] # untyped; it is 
             raise untyped.connection_closed(url, error) from error
         return untyped.make_response(url, response.status, response.headers, response)
 
-    async def _exchange(self, request: Any, url: str, proxy: str | None) -> Answer:
+    async def _exchange(self, request: Any, url: str, proxy: str | None) -> RawAnswer:
         target = httpcore2.URL(url)
         response = await self._pool(proxy).handle_async_request(
             httpcore2.Request(
@@ -119,7 +119,7 @@ class PoolSession(untyped.HttpxSession):  # type: ignore[misc] # untyped; it is 
             body: bytes = response.extensions.get("body") or await response.aread()
         finally:
             await response.aclose()
-        return Answer(response.status, response.headers, body)
+        return RawAnswer(response.status, response.headers, body)
 
     def _pool(self, proxy: str | None) -> httpcore2.AsyncConnectionPool:
         pool = self._pools.get(proxy)
@@ -148,7 +148,7 @@ class PoolSession(untyped.HttpxSession):  # type: ignore[misc] # untyped; it is 
         return self._timeouts if own is None else {**self._timeouts, "read": own}
 
 
-class Answer(NamedTuple):
+class RawAnswer(NamedTuple):
     """An answer that has been read whole; aiobotocore asks for its body by `aread`."""
 
     status: int
