@@ -191,6 +191,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def bench_aws(session: nox.Session) -> None:
+    """This library on AWS beside the other SDKs; each gets an environment of its own under .cache."""
+    install(session)
+    session.run("python", str(ROOT / "benchmarks" / "aws" / "compare.py"), *session.posargs)
+
+
+@nox.session
 def build(session: nox.Session) -> None:
     """The source distribution, the wheel that is built from it, and whether an index would take them."""
     session.install(*nox.project.dependency_groups(PROJECT, "build"))

@@ -57,8 +57,8 @@ async def rolled_back(count: int) -> int:
     done: list[int] = []
     try:
         for number in range(count):
-            done.append(await step(book(number)))
-        raise SoldOutError
+            done.append(await step(book(number)))  # noqa: PERF401 - one after the other
+        raise SoldOutError  # noqa: TRY301 - what went wrong
     except SoldOutError:
         while done:
             await step(cancel(done.pop()))

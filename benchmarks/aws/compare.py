@@ -265,6 +265,7 @@ def start(python: Path, contender: Contender, port: int, **more: str) -> dict[st
         "total": (recorded - began) * 1e3,
         "init": (told["initialised"] - began) * 1e3,
         "invocation": (recorded - told["invoked"]) * 1e3,
+        "cpu": told["cpu"] * 1e3,
         "peak": told["peak"] / 1e3,
     }
 
@@ -285,11 +286,12 @@ def show_cold(title: str, figures: Figures) -> None:
     print(f"\n  {title}")
     for contender, rounds in figures.items():
         parts = []
-        for key in ("total", "init", "invocation", "peak"):
+        for key in ("total", "init", "invocation", "cpu", "peak"):
             values = [told[key] for told in rounds]
             parts.append(f"{key} {min(values):7.1f} (median {middle(values):.1f})")
         print(f"    {contender.name:<32}{'   '.join(parts)}")
     judge(figures, "total", "process start to the first step's record", 1)
+    judge(figures, "cpu", "processor time of all of it")
     judge(figures, "invocation", "the first invocation's part", 0.5)
     judge(figures, "peak", "peak memory", 1.2)
 
@@ -301,7 +303,10 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=ROOT / ".cache" / "bench-aws")
     parser.add_argument("--only", choices=("warm", "cold"))
     options = parser.parse_args()
-    heading(f"On AWS's client, beside the other SDKs (least and median of {options.rounds}; ratio of the medians in brackets)")
+    heading(
+        f"On AWS's client, beside the other SDKs (least and median of {options.rounds}; "
+        "ratios of the least, in brackets of the medians)"
+    )
     pythons = {contender: interpreter(contender, options.cache.absolute()) for contender in CONTENDERS}
     for contender, python in pythons.items():
         print(f"  {contender.name}: {versions(contender, python)}")

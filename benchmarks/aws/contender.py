@@ -60,7 +60,7 @@ def start(module: str, event: str) -> dict[str, Any]:
     invoked = time.monotonic()
     answer = handler(parsed, Context())
     assert answer["Status"] == "SUCCEEDED", answer
-    return {"initialised": initialised, "invoked": invoked, "peak": peak_memory()}
+    return {"initialised": initialised, "invoked": invoked, "cpu": time.process_time(), "peak": peak_memory()}
 
 
 def work(handlers: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:

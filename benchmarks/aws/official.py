@@ -59,7 +59,7 @@ def rolled_back(count: int, ctx: DurableContext) -> int:
     try:
         for number in range(count):
             done.append(ctx.step(book(number)))  # noqa: PERF401 - one after the other
-        raise SoldOutError
+        raise SoldOutError  # noqa: TRY301 - what went wrong
     except SoldOutError:
         while done:
             ctx.step(cancel(done.pop()))

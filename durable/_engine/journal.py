@@ -234,6 +234,8 @@ class Journal:
         queued = -1
         while queued != self._queued and len(self._queue) < MAX_UPDATES_PER_CALL:
             queued = self._queued
+            # Twice: trio shuffles who comes when; in one turn this task may come before those it waits for.
+            await cancel_shielded_checkpoint()
             await cancel_shielded_checkpoint()
 
     async def _send(self, batch: Sequence[OperationUpdate]) -> CheckpointDurableExecutionResponse:

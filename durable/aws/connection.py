@@ -7,6 +7,7 @@ are all as they should be is read here; h11 judges whatever is unusual in any wa
 
 from __future__ import annotations
 
+import contextlib
 import re
 import ssl
 import time
@@ -23,7 +24,9 @@ _MAX_HEAD_BYTES: Final = 100 * 1024
 """The pool's own numbers."""
 
 _STATUS: Final = re.compile(rb"HTTP/1\.1 ([2-5][0-9][0-9])(?: [\t\x20-\x7e]*)?")
-_HEADER: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?|)[ \t]*")
+_HEADER: Final = re.compile(
+    rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?|)[ \t]*"
+)
 _LENGTH: Final = re.compile(rb"[0-9]{1,10}")
 _WITHOUT_BODY: Final = frozenset({204, 304})
 
@@ -150,10 +153,9 @@ class Connection(httpcore2.AsyncConnectionInterface):
         data = _encode(request, body)
         if self._stream is None:
             self._stream = await self._connect(timeouts.get("connect"))
-        try:
+        # It may have been refused before it was read whole: the answer says so.
+        with contextlib.suppress(httpcore2.WriteError):
             await self._stream.write(data, timeout=timeouts.get("write"))
-        except httpcore2.WriteError:
-            pass  # it may have been refused before it was read whole: the answer says so
         return await _Reading(self._stream, timeouts.get("read")).read(request, body)
 
     async def _connect(self, timeout: float | None) -> httpcore2.AsyncNetworkStream:
@@ -252,9 +254,7 @@ class _Reading:
                 return await self._by_h11(request, body)
         # What follows an answer belongs to none: who sends twice is not asked again.
         is_all = len(self._received) == begin + length
-        return Answer(
-            int(status[1]), headers, bytes(self._received[begin : begin + length]), reusable and is_all
-        )
+        return Answer(int(status[1]), headers, bytes(self._received[begin : begin + length]), reusable and is_all)
 
     async def _more(self) -> bool:
         self._received += await self._read()
@@ -310,7 +310,7 @@ class _Reading:
 
 
 async def _body_of(request: httpcore2.Request) -> bytes:
-    assert isinstance(request.stream, AsyncIterable)
+    assert isinstance(request.stream, AsyncIterable)  # noqa: S101 - for the type checkers
     return b"".join([part async for part in request.stream])
 
 

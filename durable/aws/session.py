@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final, NamedTuple, Self
 
 import anyio.to_thread
@@ -104,7 +105,7 @@ class PoolSession(untyped.HttpxSession):  # type: ignore[misc] # untyped; it is 
         return untyped.make_response(url, response.status, response.headers, response)
 
     async def _exchange(self, request: Any, url: str, proxy: str | None) -> RawAnswer:
-        target = httpcore2.URL(url)
+        target = _parse_url(url)
         response = await self._pool(proxy).handle_async_request(
             httpcore2.Request(
                 request.method,
@@ -158,6 +159,11 @@ class RawAnswer(NamedTuple):
     async def aread(self) -> bytes:
         """Its body."""
         return self.body
+
+
+@lru_cache(maxsize=64)
+def _parse_url(url: str) -> httpcore2.URL:
+    return httpcore2.URL(url)  # an execution's checkpoints all go to the same one
 
 
 def _headers(request: Any, url: httpcore2.URL) -> list[tuple[bytes, bytes]]:

@@ -6,6 +6,7 @@ Lambda initialises that goes on in a thread, beside the imports, and is done whe
 
 from __future__ import annotations
 
+import contextlib
 import os
 import ssl
 import threading
@@ -24,10 +25,8 @@ def load_early() -> None:
 
 
 def _try(verify: bool | str) -> None:  # noqa: FBT001 - as botocore has it
-    try:
+    with contextlib.suppress(OSError, ValueError):  # whoever needs them is told
         tls_context(verify, None)
-    except (OSError, ValueError):
-        pass  # whoever needs them is told
 
 
 def tls_context(verify: bool | str, certificate: str | tuple[str, str] | None) -> ssl.SSLContext:  # noqa: FBT001

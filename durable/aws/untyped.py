@@ -1,4 +1,4 @@
-"""Where botocore and aiobotocore are touched, which have no types: nothing else of this library but tls.py knows them.
+"""Where botocore and aiobotocore are touched, which have no types: nothing else but tls.py knows them.
 
 Only what they offer in public is used: a session with components, a client configuration with a session class, and
 events. Importing this module loads both of them, a third of a second.
@@ -58,7 +58,7 @@ def make_loader() -> Any:
             if type_name == "service-2":
                 return deepcopy(SERVICE)  # botocore adds to what it is given
             if type_name == "endpoint-rule-set-1":
-                # Rules are gone through for each call. Without any botocore falls back on the endpoints below, once.
+                # Rules are gone through for each call. Without any, botocore takes the endpoints below, once.
                 raise _exceptions.UnknownServiceError(service_name=service_name, known_service_names=[])
             return self.load_data("/".join((*_SERVICE, type_name)))
 

@@ -52,7 +52,7 @@ class ScriptedBackend(httpcore2.AsyncNetworkBackend):
     def __init__(self, stream: ScriptedStream) -> None:
         self.stream = stream
 
-    async def connect_tcp(self, host: str, port: int, **_: Any) -> httpcore2.AsyncNetworkStream:
+    async def connect_tcp(self, *_args: Any, **_options: Any) -> httpcore2.AsyncNetworkStream:
         return self.stream
 
 
@@ -120,7 +120,7 @@ async def test_a_request_is_one_write():
 async def test_an_answer_is_read_the_same_in_whatever_pieces_it_comes(raw: bytes, body: bytes, is_kept: bool):
     """Whole, byte by byte, or cut anywhere: the same answer, and the connection is kept or closed as it says."""
     seed = random.randrange(1 << 32)
-    print(f"seed {seed}")
+    print(f"seed {seed}")  # noqa: T201 - shown if it fails
     cuts = sorted(random.Random(seed).sample(range(1, len(raw)), 3))
     pieces_of = [
         [raw],
@@ -199,10 +199,17 @@ async def test_a_connection_takes_one_request_at_a_time():
 async def test_random_heads_are_read_as_h11_reads_them():
     """Whatever a head looks like, the answer is h11's, or h11's error."""
     seed = random.randrange(1 << 32)
-    print(f"seed {seed}")
+    print(f"seed {seed}")  # noqa: T201 - shown if it fails
     chance = random.Random(seed)
     parts = [b"Content-Length: 3", b"content-length:3", b"X: y ", b"X:", b"X : y", b"Transfer-Encoding: chunked"]
-    parts += [b"Connection: close", b"Connection: Keep-Alive", b"A: \x7f", b" folded", b"Content-Length: 03", b"\0: a"]
+    parts += [
+        b"Connection: close",
+        b"Connection: Keep-Alive",
+        b"A: \x7f",
+        b" folded",
+        b"Content-Length: 03",
+        b"\0: a",
+    ]
     for _ in range(300):
         lines = [chance.choice([b"HTTP/1.1 200 OK", b"HTTP/1.1 500 ", b"HTTP/1.1 2000 OK", b"HTTP/1.1 304 N"])]
         lines += chance.choices(parts, k=chance.randrange(4))

@@ -314,3 +314,44 @@ async def test_whatever_a_client_raises_is_latched(kind: type[Exception]):
     put_between(harness, Broken)
     with pytest.raises(kind):
         await harness.invoke()
+
+
+async def _item(ctx: DurableContext, n: int) -> int:
+    return await ctx.step(book, n)
+
+
+@durable_execution
+async def side_by_side(count: int, ctx: DurableContext) -> int:
+    return len(await ctx.map(_item, range(count)))
+
+
+async def test_branches_side_by_side_fill_calls():
+    """However fast the service answers, a call is not made as long as others who run bring more to go along."""
+    harness = Harness(side_by_side, 400)
+    output = await harness.invoke()
+    assert output.result == "400"
+    sizes = [len(call) for call in harness.calls]
+    assert sum(sizes) == 4 * 400 + 2
+    assert sizes[:6] == [250] * 6
+    assert len(sizes) <= 9
+
+
+async def test_what_others_wait_for_does_not_keep_a_record_back():
+    """Branches that run, but have nothing to record for now, do not hold up one that has."""
+    recorded = anyio.Event()
+
+    async def quick(ctx: DurableContext) -> None:
+        await ctx.step(book, 1, name="quick")
+        recorded.set()
+
+    async def slow(ctx: DurableContext) -> None:
+        await ctx.step(recorded.wait, name="slow")
+
+    @durable_execution
+    async def both(event: None, ctx: DurableContext) -> None:
+        await ctx.parallel([slow, quick])
+
+    harness = Harness(both)
+    with anyio.fail_after(5):
+        output = await harness.invoke()
+    assert output.status is InvocationStatus.SUCCEEDED
