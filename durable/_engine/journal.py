@@ -6,7 +6,7 @@ Theory of operation:
     recorded, not when it is sent.
  2. There is one call in flight. What arrives meanwhile goes out together in the next one, as much of it as fits.
  3. Whoever waits for a record makes the call itself when none is in flight: no task switch on the hot path. While
-    other branches run, they have turns before it, for as long as they have something to record as well.
+    many branches run, they have turns before it, for as long as they have something to record as well.
  4. An update nobody waits for lingers for company: a fast step's START leaves with its SUCCEED. The journal's own
     task sends what has lingered long enough.
  5. The token is the journal's. Each answer brings the next one; a repeat of a call carries the same ClientToken,
@@ -206,7 +206,7 @@ class Journal:
     async def _call(self) -> None:
         self._calling = True
         try:
-            if self._invocation.parking.has_company:
+            if self._invocation.parking.is_crowded:
                 await self._gather()
             batch = self._queue[: fitting(self._queue)]
             self._lagging_bytes = 0

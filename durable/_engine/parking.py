@@ -39,6 +39,9 @@ ASK_AGAIN: Final = (200, 400, 800, 1_600, 3_000)
 STILL: Final = 10
 """After so many turns of the event loop without an operation, code that replays is taken to stand still."""
 
+CROWD: Final = 16
+"""So many are a crowd. With fewer it counts for more that a crash repeats hardly anything."""
+
 LOOK_AGAIN: Final = (1.0, 2.0, 4.0, 8.0, 10.0)
 """Seconds between looks at what depends on the outside world; the last one repeats."""
 
@@ -103,6 +106,8 @@ class Parking:
         self._ask = ask
         # Tasks of user code that are neither parked nor waiting for their own branches; the function is the first.
         self._active = 1
+        # How many branches are being started, one a turn of the event loop: the rest of them.
+        self.coming = 0
         self._waiters: set[Waiter] = set()
         # Those of them who go on when nobody else is active.
         self._stragglers: set[Waiter] = set()
@@ -137,9 +142,9 @@ class Parking:
     # --- Active or not ---------------------------------------------------------------------------------------
 
     @property
-    def has_company(self) -> bool:
-        """Whether more than one is active."""
-        return self._active > 1
+    def is_crowded(self) -> bool:
+        """Whether so many are active, or about to be, that they record much at the same time."""
+        return self._active + self.coming >= CROWD
 
     def rest(self) -> None:
         """One who was active waits for others."""

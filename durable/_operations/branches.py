@@ -210,9 +210,18 @@ class FanOut(Generic[T]):
     # --- Starting --------------------------------------------------------------------------------------------
 
     async def _start_all(self) -> None:
-        while self._start_next():
-            # One that ends at once, as on replay, has ended before the next one takes up room.
-            await self._owner.invocation.give_way()
+        parking = self._owner.invocation.parking
+        coming = int(min(self._branches.count, self._policy.limit)) if self._is_new else 0
+        parking.coming += coming
+        try:
+            while self._start_next():
+                if coming:
+                    coming -= 1
+                    parking.coming -= 1
+                # One that ends at once, as on replay, has ended before the next one takes up room.
+                await self._owner.invocation.give_way()
+        finally:
+            parking.coming -= coming
 
     def _start_next(self) -> bool:
         """Start one more branch, if there is one and room for it."""
