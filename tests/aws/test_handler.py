@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +19,8 @@ import pytest
 from durable import DurableContext, DurableFunction, ServiceError, durable_execution
 from durable._wire import InvocationOutput
 from durable._wire.codec import INVOCATION_INPUT, INVOCATION_OUTPUT
-from durable.aws import NotDurableInvocationError, make_handler
-from durable.aws.handler import LambdaHandler
+from durable.aws import NotDurableInvocationError, make_handler, tls
+from durable.aws.handler import LambdaHandler, prepare
 from durable.aws.sandbox import Sandbox, ThreadLoop
 from durable.aws.untyped import AioConfig
 from tests.aws import app
@@ -246,6 +248,49 @@ def test_a_decorated_function_in_lambda_prepares_its_client(monkeypatch: pytest.
 
     monkeypatch.setattr(Sandbox, "prepare", broken)
     durable_execution(flow.function)
+
+
+@pytest.mark.parametrize("collects", [True, False])
+@pytest.mark.parametrize("fails", [True, False])
+def test_the_garbage_collector_is_as_it_was_after_the_client_is_prepared(
+    collects: bool, fails: bool, monkeypatch: pytest.MonkeyPatch
+):
+    """It rests meanwhile, and leaves alone what was loaded; whoever has switched it off finds it off."""
+
+    def check(_: object) -> None:
+        assert not gc.isenabled()
+        if fails:
+            raise RuntimeError("no region")
+
+    monkeypatch.setattr(Sandbox, "prepare", check)
+    before = gc.isenabled()
+    try:
+        (gc.enable if collects else gc.disable)()
+        prepare("asyncio")
+        assert gc.isenabled() is collects
+        assert gc.get_freeze_count()
+    finally:
+        gc.unfreeze()
+        (gc.enable if before else gc.disable)()
+
+
+def test_tls_settings_that_are_begun_early_are_those_that_are_asked_for(monkeypatch: pytest.MonkeyPatch):
+    """They are made once; whoever asks while they are being made waits for them. A broken file is told later."""
+    monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
+    tls.load_early()
+    for thread in threading.enumerate():
+        if thread.name == "durable-tls":
+            thread.join()
+    known = tls._tls_context.cache_info().hits
+    assert tls.tls_context(True, None) is tls.tls_context(True, None)
+    assert tls._tls_context.cache_info().hits == known + 2
+    monkeypatch.setenv("AWS_CA_BUNDLE", "/nonexistent/ca.pem")
+    tls.load_early()
+    for thread in threading.enumerate():
+        if thread.name == "durable-tls":
+            thread.join()
+    with pytest.raises(OSError, match="No such file"):
+        tls.tls_context("/nonexistent/ca.pem", None)
 
 
 async def _call_inside(handler: Handler, event: Any) -> None:
