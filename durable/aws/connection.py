@@ -11,7 +11,7 @@ import contextlib
 import re
 import ssl
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
 from enum import Enum, auto
 from typing import Any, Final, NamedTuple
 
@@ -69,7 +69,7 @@ class Pool(httpcore2.AsyncConnectionPool):
         socket_options: Iterable[Any] | None,
     ) -> None:
         # It runs on both event loops: the one that chooses loads trio, if that is installed.
-        self._own_backend = httpcore2.AnyIOBackend()
+        self._own_backend: Any = httpcore2.AnyIOBackend()  # defined twice, for where there is no anyio
         self._own_options = None if socket_options is None else list(socket_options)
         self._own_tls = ssl_context
         self._own_expiry = keepalive_expiry
@@ -148,7 +148,7 @@ class Connection(httpcore2.AsyncConnectionInterface):
         )
 
     async def _exchange(self, request: httpcore2.Request) -> Answer:
-        timeouts: dict[str, float | None] = request.extensions.get("timeout", {})
+        timeouts: Mapping[str, float | None] = extensions_of(request).get("timeout", {})
         body = await _body_of(request)
         data = _encode(request, body)
         if self._stream is None:
@@ -307,6 +307,12 @@ class _Reading:
         is_done = connection.our_state is h11.DONE and connection.their_state is h11.DONE
         reusable = is_done and not self._is_over and not connection.trailing_data[0]
         return Answer(head.status_code, list(head.headers.raw_items()), b"".join(parts), reusable)
+
+
+def extensions_of(message: Any) -> Mapping[str, Any]:
+    """What goes along with a request or a response, whose type httpcore2 leaves open."""
+    extensions: Mapping[str, Any] = message.extensions
+    return extensions
 
 
 async def _body_of(request: httpcore2.Request) -> bytes:

@@ -17,7 +17,7 @@ import anyio.to_thread
 import httpcore2
 
 from . import untyped
-from .connection import Pool
+from .connection import Pool, extensions_of
 from .tls import make_tls_context, tls_context
 
 DEFAULT_TIMEOUT: Final = 60.0
@@ -117,7 +117,7 @@ class PoolSession(untyped.HttpxSession):  # type: ignore[misc] # untyped; it is 
         )
         try:
             # One of our connections has read it already.
-            body: bytes = response.extensions.get("body") or await response.aread()
+            body: bytes = extensions_of(response).get("body") or await response.aread()
         finally:
             await response.aclose()
         return RawAnswer(response.status, response.headers, body)
