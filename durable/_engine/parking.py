@@ -321,18 +321,23 @@ class Parking:
         return watch
 
     def forget(self, watch: Watch) -> None:
-        """Stop watching."""
-        watches = self._watches[watch.operation_id]
-        watches.remove(watch)
-        if not watches:
-            del self._watches[watch.operation_id]
+        """Stop watching, if that has not come to its end by itself."""
+        watches = self._watches.get(watch.operation_id, [])
+        if watch in watches:
+            watches.remove(watch)
+            if not watches:
+                del self._watches[watch.operation_id]
 
     def changed(self, operations: Iterable[Operation]) -> None:
         """The service says that these have changed."""
         if not self._watches:
             return
         for operation in operations:
-            for watch in tuple(self._watches.get(operation.id, ())):
+            watches = tuple(self._watches.get(operation.id, ()))
+            if operation.is_final:
+                # It changes no more. Whoever watches may take long to stop: nobody is to ask all the time.
+                self._watches.pop(operation.id, None)
+            for watch in watches:
                 watch.changed(operation)
 
     # --- Asking the service ----------------------------------------------------------------------------------

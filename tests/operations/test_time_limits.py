@@ -449,3 +449,26 @@ def test_thirty_schedules_give_one_history():
         return work
 
     one_history(make, world)
+
+
+async def test_nobody_asks_about_a_limit_that_has_passed():
+    """However long its block takes to be left, here for a rollback, while something else runs."""
+
+    async def undo(what: str) -> None:
+        await current_context().wait(100_000)
+
+    async def limited(ctx: DurableContext) -> None:
+        async with ctx.move_on_after(10), saga(ctx) as s:
+            await s.step(world.do, "x", compensate=undo)
+            await ctx.wait(60)
+
+    async def beside(ctx: DurableContext) -> None:
+        await ctx.step(world.take, 200_000.0, name="beside")
+
+    @durable_execution
+    async def work(event: None, ctx: DurableContext) -> None:
+        await ctx.parallel([limited, beside])
+
+    harness = world.harness(work)
+    await harness.outcome()
+    assert len([call for call in harness.client.calls if not call]) < 5
