@@ -69,7 +69,7 @@ class AwsClient(ServiceClient):
         )
         reset = untyped.body_var.set(body)
         try:
-            answer = await self._call(
+            answer = await decoded(
                 CheckpointDurableExecutionResponse,
                 self.lambda_client.checkpoint_durable_execution(
                     DurableExecutionArn=arn, CheckpointToken=token, ClientToken=client_token
@@ -86,7 +86,7 @@ class AwsClient(ServiceClient):
     ) -> GetDurableExecutionStateResponse:
         """One page of the execution's operations (see `ServiceClient.get_state`)."""
         parameters = {"Marker": marker} if marker else {}
-        page = await self._call(
+        page = await decoded(
             GetDurableExecutionStateResponse,
             self.lambda_client.get_durable_execution_state(
                 DurableExecutionArn=arn, CheckpointToken=token, MaxItems=max_items, **parameters
@@ -96,19 +96,33 @@ class AwsClient(ServiceClient):
             raise unanswered_error(_AnotherAnswerError("the page that was asked for names itself as the next"))
         return page
 
-    @staticmethod
-    async def _call(shape: type[T], call: Awaitable[dict[str, Any]]) -> T:
-        try:
-            answer = (await call)[untyped.DECODED]
-        except untyped.ClientError as error:
-            raise answered_error(getattr(error, "response", {})) from error
-        except untyped.ParamValidationError as error:
-            raise refused_error(error) from error
-        except untyped.BotoCoreError as error:
-            raise unanswered_error(error) from error
-        if isinstance(answer, shape):
-            return answer
-        raise unanswered_error(answer) from answer
+
+async def answer_of(call: Awaitable[dict[str, Any]]) -> dict[str, Any]:
+    """What a call of a client answers.
+
+    Raises:
+        ServiceError: It is an error, or there is no answer.
+    """
+    try:
+        return await call
+    except untyped.ClientError as error:
+        raise answered_error(getattr(error, "response", {})) from error
+    except untyped.ParamValidationError as error:
+        raise refused_error(error) from error
+    except untyped.BotoCoreError as error:
+        raise unanswered_error(error) from error
+
+
+async def decoded(shape: type[T], call: Awaitable[dict[str, Any]]) -> T:
+    """What a call answers whose answer is decoded by our own shapes.
+
+    Raises:
+        ServiceError: It is an error, or there is no answer, or none that has this shape.
+    """
+    answer = (await answer_of(call))[untyped.DECODED]
+    if isinstance(answer, shape):
+        return answer
+    raise unanswered_error(answer) from answer
 
 
 @asynccontextmanager

@@ -14,7 +14,14 @@ from copy import deepcopy
 from importlib import import_module
 from typing import Any, Final
 
-from .._wire.codec import CHECKPOINT_RESPONSE, STATE_RESPONSE
+from .._wire.codec import (
+    CHECKPOINT_RESPONSE,
+    EXECUTION_RESPONSE,
+    HISTORY_RESPONSE,
+    LIST_RESPONSE,
+    STATE_RESPONSE,
+    STOP_RESPONSE,
+)
 from ..exceptions import MalformedPayloadError
 from .errors import KMS_ERRORS
 from .model import API_VERSION, SERVICE, endpoints
@@ -28,6 +35,8 @@ _AioSession: Any = import_module("aiobotocore.session").AioSession
 _HttpxAWSResponse: Any = import_module("aiobotocore.awsrequest").HttpxAWSResponse
 AioConfig: Any = import_module("aiobotocore.config").AioConfig
 HttpxSession: Any = import_module("aiobotocore.httpxsession").HttpxSession
+
+UNSIGNED: Any = import_module("botocore").UNSIGNED
 
 BotoCoreError: type[Exception] = _exceptions.BotoCoreError
 ClientError: type[Exception] = _exceptions.ClientError
@@ -81,6 +90,13 @@ def make_session(config: Any) -> Any:
     return session
 
 
+def make_usual_session(config: Any, profile: str | None) -> Any:
+    """An aiobotocore session as everybody has it, with all of botocore's data."""
+    session = _AioSession(profile=profile)
+    session.set_default_client_config(config)
+    return session
+
+
 def make_client(
     session: Any, *, config: Any, endpoint_url: str | None, region: str | None
 ) -> AbstractAsyncContextManager[Any]:
@@ -103,7 +119,7 @@ def user_agent_of(session: Any) -> str:
     return agent
 
 
-# --- The two operations --------------------------------------------------------------------------------------
+# --- Operations ----------------------------------------------------------------------------------------------
 
 
 def register_codecs(client: Any) -> None:
@@ -113,6 +129,27 @@ def register_codecs(client: Any) -> None:
     events.register("before-parse.lambda.CheckpointDurableExecution", _decoding(CHECKPOINT_RESPONSE.decode))
     events.register("before-parse.lambda.GetDurableExecutionState", _decoding(STATE_RESPONSE.decode))
     events.register_first("needs-retry.lambda", _refuse_retry)
+
+
+def register_control_codecs(client: Any) -> None:
+    """Have a client decode by our own shapes what people and tools ask for."""
+    events = client.meta.events
+    for operation, codec in (
+        ("GetDurableExecution", EXECUTION_RESPONSE),
+        ("GetDurableExecutionHistory", HISTORY_RESPONSE),
+        ("ListDurableExecutionsByFunction", LIST_RESPONSE),
+        ("StopDurableExecution", STOP_RESPONSE),
+    ):
+        events.register(f"before-parse.lambda.{operation}", _decoding(codec.decode))
+
+
+def register_token(client: Any, token: str) -> None:
+    """Have a client send a bearer token with whatever it sends."""
+
+    def show(*, params: dict[str, Any], **_: Any) -> None:
+        params["headers"]["Authorization"] = f"Bearer {token}"
+
+    client.meta.events.register("before-call.lambda", show)
 
 
 def _set_body(*, params: dict[str, Any], **_: Any) -> None:

@@ -1,4 +1,4 @@
-"""Acting on an execution: here, if no engine has the store; otherwise the engine that has it is asked.
+"""Acting on an execution: here, if no engine has the store; otherwise the engine that has it is asked, or an API.
 
 Here means: what is asked is recorded, and then the execution goes on and is followed, as `durable resume` does it.
 """
@@ -16,13 +16,22 @@ import msgspec
 from .._wire import ExecutionStatus
 from ..exceptions import StoreLockedError
 from ..local import Engine, open_engine
-from ..local.inbox import Reply, Request, carry_out, decode_reply, encode_request
+from ..local.inbox import (
+    FailCallback,
+    HeartbeatCallback,
+    Reply,
+    Request,
+    SucceedCallback,
+    carry_out,
+    decode_reply,
+    encode_request,
+)
 from ..local.stores.file import engine_of
 from ..local.stores.inbox import post
 from .exits import ExitCode
-from .options import Backend, CommandError, default_store
+from .options import Backend, CommandError
+from .place import Place, Remote, Store
 from .session import Followed, Pick
-from .texts import command_text
 
 PATIENCE: Final = 5.0
 """Seconds that an engine may take to answer."""
@@ -36,33 +45,35 @@ class Act(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         what: The command, without `durable`.
-        execution: The execution's name.
+        execution: The execution's name; `None` where only the callback is known.
         request: What is asked of an engine.
         words: What has become so, for people; after the execution's name and a colon.
         name: Of the callback, of the step to be undone, or of the saga; `None` if it has none.
         callback_id: What is completed, if it is that.
+        arn: The execution's, where that is needed.
     """
 
     what: str
-    execution: str
+    execution: str | None
     request: Request
     words: str
     name: str | None = None
     callback_id: str | None = None
+    arn: str = ""
 
 
 class Manner(msgspec.Struct, frozen=True, kw_only=True):
     """How it is to be done.
 
     Attributes:
-        store: The store's file.
-        goes_on: Whether the execution is gone on with, where no engine is at work on it.
+        place: Where the execution is.
+        goes_on: Whether the execution is gone on with, where it is in a store and no engine is at work on it.
         backend: The event loop that it then runs on.
         as_lines: Tell it to a machine.
         verbosity: Of logging.
     """
 
-    store: str
+    place: Place
     goes_on: bool = False
     backend: Backend = Backend.ASYNCIO
     as_lines: bool = False
@@ -84,13 +95,17 @@ def act_on(act: Act, manner: Manner) -> ExitCode:
         text = encode_request(act.request)
     except UnicodeEncodeError as error:
         raise CommandError(f"what was given is no text: {error}") from error
+    place = manner.place
+    if isinstance(place, Remote):
+        _tell(act, anyio.run(_call, act, place), manner, output, str(place))
+        return ExitCode.SUCCEEDED
     try:
-        return _do_it_here(act, manner, output)
+        return _do_it_here(act, place, manner, output)
     except StoreLockedError as error:
         holder = error.holder
-    reply = _ask(manner.store, text, holder)
+    reply = _ask(place.path, text, holder)
     if reply is None:
-        return _do_it_here(act, manner, output)
+        return _do_it_here(act, place, manner, output)
     if reply.error is not None:
         raise CommandError(reply.error)
     _tell(act, reply, manner, output, holder)
@@ -129,12 +144,31 @@ def _ask(store: str, request: str, holder: str) -> Reply | None:
     )
 
 
-def _do_it_here(act: Act, manner: Manner, output: TextIO) -> ExitCode:
+async def _call(act: Act, place: Remote) -> Reply:
+    """Ask by the API."""
+    from .remote import connected
+
+    request = act.request
+    async with connected(place) as client:
+        match request:
+            case SucceedCallback():
+                await client.succeed_callback(request.callback_id, request.result)
+            case FailCallback():
+                await client.fail_callback(request.callback_id, request.error)
+            case HeartbeatCallback():
+                await client.heartbeat_callback(request.callback_id)
+            case _:
+                await client.stop(act.arn, request.error)
+                return Reply(status=(await client.execution(act.arn, with_data=False)).status)
+    return Reply()
+
+
+def _do_it_here(act: Act, store: Store, manner: Manner, output: TextIO) -> ExitCode:
     if manner.goes_on:
         from .follow import follow
 
         return follow(
-            manner.store,
+            store.path,
             _doing(act, lambda reply: _tell(act, reply, manner, output, None)),
             backend=manner.backend,
             as_lines=manner.as_lines,
@@ -143,7 +177,7 @@ def _do_it_here(act: Act, manner: Manner, output: TextIO) -> ExitCode:
         )
 
     async def do() -> Reply:
-        async with open_engine(manner.store) as engine:
+        async with open_engine(store.path) as engine:
             return await carry_out(engine, act.request)
 
     _tell(act, anyio.run(do), manner, output, None)
@@ -152,7 +186,7 @@ def _do_it_here(act: Act, manner: Manner, output: TextIO) -> ExitCode:
 
 def _doing(act: Act, tell: Callable[[Reply], None]) -> Pick:
     async def do_and_resume(engine: Engine) -> list[Followed]:
-        record = await engine.execution(act.execution)
+        record = await engine.execution(act.execution or "")
         past = await engine.history(record.name)
         tell(await carry_out(engine, act.request))
         (run,) = await engine.resume(record.name)
@@ -190,11 +224,16 @@ def _tell_people(act: Act, reply: Reply, manner: Manner, output: TextIO, holder:
     from .texts import one_line
 
     def command(what: str) -> str:
-        return command_text(what, act.execution, store=manner.store, default_store=default_store())
+        return manner.place.command(what, act.execution or "")
 
     console = console_for(output)
-    done = Text.assemble((f"{signs_of(console).succeeded} recorded", "bold green"), f"  {act.execution}: ")
+    whose = "" if act.execution is None else f"{act.execution}: "
+    done = Text.assemble((f"{signs_of(console).succeeded} recorded", "bold green"), f"  {whose}")
     console.print(done.append(one_line(act.words)), soft_wrap=True)
+    if isinstance(manner.place, Remote):
+        if act.execution is not None:
+            print_command(console, "look with", command("show"))
+        return
     if reply.status is None:
         at_work = "no engine is at work on it" if holder is None else f"an engine goes on with it ({holder})"
         console.print(Text(f"  {at_work}", "dim"), soft_wrap=True)

@@ -16,7 +16,7 @@ HELP: Final = paragraphs("""
 Durable executions on this machine: start them, watch them, look at them, act on them, go on with them.
 
 Everything is in one SQLite file: durable.db in the current directory, unless --store or DURABLE_STORE says
-otherwise.
+otherwise. What looks and acts does so on a server (--endpoint) and on AWS (--aws) as well.
 """)
 
 app = typer.Typer(

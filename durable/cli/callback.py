@@ -8,7 +8,6 @@ import typer
 
 from .exits import ExitCode
 from .options import (
-    DEFAULT_STORE,
     RECORDED,
     RECORDED_OR_FOLLOWED,
     WHO_GOES_ON,
@@ -18,11 +17,12 @@ from .options import (
     DebugOption,
     LinesOption,
     NoWaitOption,
-    StoreOption,
     VerboseOption,
+    anywhere,
     complete_callback,
     reporting,
 )
+from .place import Place, Store
 from .texts import paragraphs
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ Fail a callback: whoever waits for it gets the error.
 HEARTBEAT: Final = paragraphs("""
 Tell that whoever is to complete a callback is alive: its heartbeat timeout begins anew.
 
-If an engine has the store it is asked. Otherwise it is recorded, and nothing runs.
+If an engine has the store it is asked, and so are a server (--endpoint) and AWS (--aws). Otherwise it is
+recorded, and nothing runs.
 """)
 
 IdArgument = Annotated[
@@ -64,6 +65,7 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.command("succeed", help=SUCCEED, epilog=RECORDED_OR_FOLLOWED)
 @reporting
+@anywhere
 def succeed(
     *,
     callback_id: IdArgument,
@@ -82,7 +84,7 @@ def succeed(
     no_wait: NoWaitOption = False,
     backend: BackendOption = Backend.ASYNCIO,
     as_lines: LinesOption = False,
-    store: StoreOption = DEFAULT_STORE,
+    place: Place,
     verbosity: VerboseOption = 0,
     debug: DebugOption = False,  # noqa: ARG001 - `reporting` looks at it
 ) -> ExitCode:
@@ -94,12 +96,13 @@ def succeed(
     if text is not None and result != "null":
         raise CommandError("a callback gets a --result or a --text, not both", code=ExitCode.USAGE)
     payload = read_input(result, "--result") if text is None else text
-    manner = Manner(store=store, goes_on=not no_wait, backend=backend, as_lines=as_lines, verbosity=verbosity)
+    manner = Manner(place=place, goes_on=not no_wait, backend=backend, as_lines=as_lines, verbosity=verbosity)
     return _answer("succeed", callback_id, SucceedCallback(callback_id, payload), "is completed", manner)
 
 
 @app.command("fail", help=FAIL, epilog=RECORDED_OR_FOLLOWED)
 @reporting
+@anywhere
 def fail(
     *,
     callback_id: IdArgument,
@@ -121,7 +124,7 @@ def fail(
     no_wait: NoWaitOption = False,
     backend: BackendOption = Backend.ASYNCIO,
     as_lines: LinesOption = False,
-    store: StoreOption = DEFAULT_STORE,
+    place: Place,
     verbosity: VerboseOption = 0,
     debug: DebugOption = False,  # noqa: ARG001 - `reporting` looks at it
 ) -> ExitCode:
@@ -131,31 +134,34 @@ def fail(
     from .acting import Manner
 
     error = ErrorObject(error_message=message, error_type=kind, error_data=data)
-    manner = Manner(store=store, goes_on=not no_wait, backend=backend, as_lines=as_lines, verbosity=verbosity)
+    manner = Manner(place=place, goes_on=not no_wait, backend=backend, as_lines=as_lines, verbosity=verbosity)
     return _answer("fail", callback_id, FailCallback(callback_id, error), "has failed", manner)
 
 
 @app.command("heartbeat", help=HEARTBEAT, epilog=RECORDED)
 @reporting
+@anywhere
 def heartbeat(
     *,
     callback_id: IdArgument,
     as_lines: LinesOption = False,
-    store: StoreOption = DEFAULT_STORE,
+    place: Place,
     debug: DebugOption = False,  # noqa: ARG001 - `reporting` looks at it
 ) -> ExitCode:
     """Give a sign of life."""
     from ..local.inbox import HeartbeatCallback
     from .acting import Manner
 
-    manner = Manner(store=store, as_lines=as_lines)
+    manner = Manner(place=place, as_lines=as_lines)
     return _answer("heartbeat", callback_id, HeartbeatCallback(callback_id), "has a sign of life", manner)
 
 
 def _answer(what: str, callback_id: str, request: Request, became: str, manner: Manner) -> ExitCode:
     from .acting import Act, act_on
 
-    execution, name = _find(manner.store, callback_id)
+    # By the API a callback is known by its id alone.
+    place = manner.place
+    execution, name = _find(place.path, callback_id) if isinstance(place, Store) else (None, None)
     act = Act(
         what=f"callback {what}",
         execution=execution,

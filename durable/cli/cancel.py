@@ -9,20 +9,21 @@ import typer
 
 from .exits import ExitCode
 from .options import (
-    DEFAULT_STORE,
     RECORDED_OR_FOLLOWED,
     WHO_GOES_ON,
     Backend,
     BackendOption,
     CommandError,
     DebugOption,
+    FunctionOption,
     LinesOption,
+    NameArgument,
     NoWaitOption,
-    StoreOption,
     VerboseOption,
-    complete_name,
+    anywhere,
     reporting,
 )
+from .place import Place
 from .texts import paragraphs
 
 if TYPE_CHECKING:
@@ -42,17 +43,17 @@ EPILOG: Final = RECORDED_OR_FOLLOWED
 
 
 @reporting
+@anywhere
 def cancel(
     *,
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="The execution.", autocompletion=complete_name, show_default=False)
-    ],
+    name: NameArgument,
     reason: Annotated[
         str | None, typer.Option("--reason", metavar="TEXT", help="Why; goes into the error.", show_default=False)
     ] = None,
     saga: Annotated[
         str | None, typer.Option("--saga", metavar="SAGA", help="The saga to cancel.", show_default=False)
     ] = None,
+    function: FunctionOption = None,
     callback_id: Annotated[
         str | None,
         typer.Option(
@@ -65,7 +66,7 @@ def cancel(
     no_wait: NoWaitOption = False,
     backend: BackendOption = Backend.ASYNCIO,
     as_lines: LinesOption = False,
-    store: StoreOption = DEFAULT_STORE,
+    place: Place,
     verbosity: VerboseOption = 0,
     debug: DebugOption = False,  # noqa: ARG001 - `reporting` looks at it
 ) -> ExitCode:
@@ -75,7 +76,9 @@ def cancel(
     from ..local.inbox import SucceedCallback
     from .acting import Act, Manner, act_on
 
-    manner = Manner(store=store, goes_on=not no_wait, backend=backend, as_lines=as_lines, verbosity=verbosity)
+    manner = Manner(
+        place=place.of(function), goes_on=not no_wait, backend=backend, as_lines=as_lines, verbosity=verbosity
+    )
     found = _find(name, saga, callback_id, manner)
     act = Act(
         what="cancel",
@@ -101,7 +104,7 @@ def _find(name: str, saga: str | None, callback_id: str | None, manner: Manner) 
     """
     from .reading import awaited
 
-    record, lookout = awaited(manner.store, name)
+    record, lookout = awaited(manner.place, name)
     possible = [one for one in lookout.all() if one.kind == "cancellation"]
     if lookout.is_over:
         raise CommandError(f"execution {name!r} is over, it is {record.status}: there is nothing to cancel")

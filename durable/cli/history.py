@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from .exits import ExitCode
-from .options import DEFAULT_STORE, DebugOption, StoreOption, complete_name, reporting
+from .options import DebugOption, FunctionOption, NameArgument, anywhere, reporting
+from .place import Place
 
 if TYPE_CHECKING:
     from .._wire.events import Event
-    from ..local import Reader
+    from .reading import Source
 
 HELP: Final = """
 Show an execution's history, event by event.
 
-Works while an engine is at work on the store.
+Works while an engine is at work on the store, and on a server (--endpoint) or AWS (--aws).
 """
 
 EPILOG: Final = (
@@ -31,22 +32,23 @@ _SHOWN = 200
 
 
 @reporting
+@anywhere
 def history(
     *,
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="The execution.", autocompletion=complete_name, show_default=False)
-    ],
+    name: NameArgument,
+    function: FunctionOption = None,
     as_document: Annotated[bool, typer.Option("--json", help="One JSON document (see below).")] = False,
-    store: StoreOption = DEFAULT_STORE,
+    place: Place,
     debug: DebugOption = False,  # noqa: ARG001 - `reporting` looks at it
 ) -> ExitCode:
     """Show an execution's events."""
-    from .reading import find, read_store
+    from .reading import find, look
 
-    async def read(reader: Reader) -> Sequence[Event]:
-        return await reader.history((await find(reader, name)).name)
+    async def read(reader: Source) -> Sequence[Event]:
+        await find(reader, name)
+        return await reader.history(name)
 
-    events = read_store(store, read)
+    events = look(place.of(function), read)
     if as_document:
         import msgspec
 

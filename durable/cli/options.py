@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import sys
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Annotated, Final, ParamSpec
+from typing import Annotated, Any, Final, ParamSpec, get_type_hints
 
 import typer
 
@@ -24,11 +25,14 @@ from .texts import paragraphs
 P = ParamSpec("P")
 
 STORE_VARIABLE: Final = "DURABLE_STORE"
+ENDPOINT_VARIABLE: Final = "DURABLE_ENDPOINT"
+TOKEN_VARIABLE: Final = "DURABLE_DEV_TOKEN"  # noqa: S105 - the name of a variable
 DEFAULT_STORE: Final = "durable.db"
 
 WHO_GOES_ON: Final = paragraphs("""
 If an engine has the store it is asked, and goes on with the execution. Otherwise it is recorded, and this command
-goes on with the execution and follows it to its end, as durable resume does; with --no-wait it does not.
+goes on with the execution and follows it to its end, as durable resume does; with --no-wait it does not. A server
+(--endpoint) or AWS (--aws) is asked, and goes on with it.
 """)
 
 RECORDED: Final = (
@@ -50,6 +54,9 @@ class Backend(StrEnum):
     TRIO = "trio"
 
 
+WHERE: Final = "Where"
+"""The part of a help page that says where executions are."""
+
 StoreOption = Annotated[
     str,
     typer.Option(
@@ -57,7 +64,61 @@ StoreOption = Annotated[
         metavar="PATH",
         envvar=STORE_VARIABLE,
         help="The store's file.",
-        rich_help_panel="Common options",
+        rich_help_panel=WHERE,
+    ),
+]
+EndpointOption = Annotated[
+    str | None,
+    typer.Option(
+        "--endpoint",
+        metavar="URL",
+        envvar=ENDPOINT_VARIABLE,
+        help="A server that speaks as AWS Lambda does, as durable dev: instead of a store.",
+        rich_help_panel=WHERE,
+        show_default=False,
+    ),
+]
+TokenOption = Annotated[
+    str | None,
+    typer.Option(
+        "--token",
+        metavar="TOKEN",
+        envvar=TOKEN_VARIABLE,
+        help="What the server at --endpoint wants to be shown.",
+        rich_help_panel=WHERE,
+        show_default=False,
+        show_envvar=False,
+    ),
+]
+AwsOption = Annotated[bool, typer.Option("--aws", help="AWS Lambda: instead of a store.", rich_help_panel=WHERE)]
+RegionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--region",
+        metavar="REGION",
+        help="With --aws: if not that of the profile or the environment.",
+        rich_help_panel=WHERE,
+        show_default=False,
+    ),
+]
+ProfileOption = Annotated[
+    str | None,
+    typer.Option(
+        "--profile",
+        metavar="PROFILE",
+        help="With --aws: if not that of the environment.",
+        rich_help_panel=WHERE,
+        show_default=False,
+    ),
+]
+FunctionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--function",
+        "-f",
+        metavar="FUNCTION",
+        help="The function that NAME is of: needed with --endpoint and --aws, unless NAME is an ARN.",
+        show_default=False,
     ),
 ]
 BackendOption = Annotated[Backend, typer.Option("--backend", help="The event loop to run on.")]
@@ -81,6 +142,17 @@ DebugOption = Annotated[
 ]
 
 
+_PLACE: Final[dict[str, tuple[Any, Any]]] = {
+    "store": (StoreOption, DEFAULT_STORE),
+    "endpoint": (EndpointOption, None),
+    "token": (TokenOption, None),
+    "aws": (AwsOption, False),
+    "region": (RegionOption, None),
+    "profile": (ProfileOption, None),
+}
+"""The options that say where executions are, with their defaults."""
+
+
 class CommandError(DurableError):
     """A command cannot be carried out, for a reason that has no exception of its own."""
 
@@ -94,18 +166,54 @@ def default_store() -> str:
     return os.environ.get(STORE_VARIABLE) or DEFAULT_STORE
 
 
+def anywhere(command: Callable[..., ExitCode]) -> Callable[..., ExitCode]:
+    """A command that works on a store's file, on a server and on AWS.
+
+    It gets a `place`, and on the command line has in its stead the options that say which.
+    """
+    from .place import place_of
+
+    @functools.wraps(command)
+    def run(*, ctx: typer.Context, **given: Any) -> ExitCode:
+        chosen = {name: given.pop(name) for name in _PLACE}
+        return command(place=place_of(ctx, **chosen), **given)
+
+    hints = get_type_hints(command, include_extras=True)
+    parameters = [inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)]
+    for parameter in inspect.signature(command).parameters.values():
+        if parameter.name == "place":
+            parameters += [
+                inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+                for name, (annotation, default) in _PLACE.items()
+            ]
+        else:
+            parameters.append(parameter.replace(annotation=hints[parameter.name]))
+    run.__annotations__ = {one.name: one.annotation for one in parameters}
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return run
+
+
+def _store_of(ctx: typer.Context) -> str | None:
+    """The store that a command line that is being typed is about; `None` if it is about a server or AWS."""
+    if ctx.params.get("endpoint") or ctx.params.get("aws"):
+        return None
+    return ctx.params.get("store") or default_store()
+
+
 def complete_name(ctx: typer.Context, incomplete: str) -> list[str]:
     """Names of executions, for the shell's completion."""
     from .reading import names
 
-    return names(ctx.params.get("store") or default_store(), incomplete)
+    store = _store_of(ctx)
+    return [] if store is None else names(store, incomplete)
 
 
 def complete_step(ctx: typer.Context, incomplete: str) -> list[str]:
     """Names of steps whose compensations wait for a decision."""
     from .reading import awaited_names
 
-    found = awaited_names(ctx.params.get("store") or default_store(), ctx.params.get("name"), "decision")
+    store = _store_of(ctx)
+    found = [] if store is None else awaited_names(store, ctx.params.get("name"), "decision")
     return [name for name in found if name.startswith(incomplete)]
 
 
@@ -113,8 +221,15 @@ def complete_callback(ctx: typer.Context, incomplete: str) -> list[str]:
     """Ids of callbacks that are waited for."""
     from .reading import awaited_names
 
-    found = awaited_names(ctx.params.get("store") or default_store(), None, "answer")
+    store = _store_of(ctx)
+    found = [] if store is None else awaited_names(store, None, "answer")
     return [callback_id for callback_id in found if callback_id.startswith(incomplete)]
+
+
+NameArgument = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="The execution.", autocompletion=complete_name, show_default=False),
+]
 
 
 def reporting(command: Callable[P, ExitCode]) -> Callable[P, None]:

@@ -1,20 +1,60 @@
-"""Looking at a store, also while an engine is at work on it. Never makes one."""
+"""Looking at executions: at a store, also while an engine is at work on it, or over an API. Never makes a store."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol, TypeVar
 
 import anyio
 
-from .._wire import ExecutionStatus
+from .._wire import ExecutionStatus, Operation
+from .._wire.events import Event
 from ..abc import ExecutionRecord
 from ..exceptions import DurableError, ExecutionNotFoundError
 from ..local import Reader
 from ..local.stores.sqlite import open_store
 from .awaited import Kind, Lookout
+from .place import Place, Store
 
 T = TypeVar("T")
+
+
+class Source(Protocol):
+    """What tells of executions: the reader of a store, or of an API."""
+
+    async def executions(self, status: ExecutionStatus | None = None) -> Sequence[ExecutionRecord]:
+        """All executions, or those of one status; oldest first."""
+        ...
+
+    async def execution(self, name: str) -> ExecutionRecord:
+        """One execution."""
+        ...
+
+    async def operations(self, name: str) -> Sequence[Operation]:
+        """An execution's operations, in the order of their first record."""
+        ...
+
+    async def history(self, name: str, after: int = 0) -> Sequence[Event]:
+        """An execution's history events, from the one after number `after`."""
+        ...
+
+
+def look(place: Place, read: Callable[[Source], Awaitable[T]]) -> T:
+    """What `read` finds in a place.
+
+    Raises:
+        StoreNotFoundError: There is no such store.
+        DurableError: It cannot be read, or reached; or what `read` raises.
+    """
+    if isinstance(place, Store):
+        return read_store(place.path, read)
+    from .remote import RemoteReader, connected
+
+    async def run() -> T:
+        async with connected(place) as client:
+            return await read(RemoteReader(client, place.function))
+
+    return anyio.run(run)
 
 
 def read_store(path: str, read: Callable[[Reader], Awaitable[T]]) -> T:
@@ -36,7 +76,7 @@ def read_store(path: str, read: Callable[[Reader], Awaitable[T]]) -> T:
     return anyio.run(run)
 
 
-async def find(reader: Reader, name: str) -> ExecutionRecord:
+async def find(reader: Source, name: str) -> ExecutionRecord:
     """One execution.
 
     Raises:
@@ -45,6 +85,8 @@ async def find(reader: Reader, name: str) -> ExecutionRecord:
     try:
         return await reader.execution(name)
     except ExecutionNotFoundError as error:
+        if not isinstance(reader, Reader):
+            raise  # an API has its executions by functions, and perhaps many thousands of them
         from difflib import get_close_matches
 
         similar = get_close_matches(name, [record.name for record in await reader.executions()], n=3)
@@ -53,7 +95,7 @@ async def find(reader: Reader, name: str) -> ExecutionRecord:
         raise
 
 
-def awaited(path: str, name: str) -> tuple[ExecutionRecord, Lookout]:
+def awaited(place: Place, name: str) -> tuple[ExecutionRecord, Lookout]:
     """One execution, and what it waits for.
 
     Raises:
@@ -61,12 +103,12 @@ def awaited(path: str, name: str) -> tuple[ExecutionRecord, Lookout]:
         ExecutionNotFoundError: There is none of this name.
     """
 
-    async def read(reader: Reader) -> tuple[ExecutionRecord, Lookout]:
+    async def read(reader: Source) -> tuple[ExecutionRecord, Lookout]:
         record = await find(reader, name)
         is_over = record.status is not ExecutionStatus.RUNNING
-        return record, Lookout(await reader.operations(record.name), is_over=is_over)
+        return record, Lookout(await reader.operations(name), is_over=is_over)
 
-    return read_store(path, read)
+    return look(place, read)
 
 
 def awaited_names(path: str, name: str | None, kind: Kind) -> list[str]:

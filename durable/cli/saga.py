@@ -9,21 +9,22 @@ import typer
 
 from .exits import ExitCode
 from .options import (
-    DEFAULT_STORE,
     RECORDED_OR_FOLLOWED,
     WHO_GOES_ON,
     Backend,
     BackendOption,
     CommandError,
     DebugOption,
+    FunctionOption,
     LinesOption,
+    NameArgument,
     NoWaitOption,
-    StoreOption,
     VerboseOption,
-    complete_name,
+    anywhere,
     complete_step,
     reporting,
 )
+from .place import Place
 from .texts import error_text, paragraphs
 
 if TYPE_CHECKING:
@@ -50,10 +51,7 @@ app = typer.Typer(no_args_is_help=True)
 def _deciding(decision: str, became: str) -> Callable[..., ExitCode]:
     def decide(
         *,
-        name: Annotated[
-            str,
-            typer.Argument(metavar="NAME", help="The execution.", autocompletion=complete_name, show_default=False),
-        ],
+        name: NameArgument,
         step: Annotated[
             str,
             typer.Argument(
@@ -63,6 +61,7 @@ def _deciding(decision: str, became: str) -> Callable[..., ExitCode]:
                 show_default=False,
             ),
         ],
+        function: FunctionOption = None,
         callback_id: Annotated[
             str | None,
             typer.Option(
@@ -75,14 +74,16 @@ def _deciding(decision: str, became: str) -> Callable[..., ExitCode]:
         no_wait: NoWaitOption = False,
         backend: BackendOption = Backend.ASYNCIO,
         as_lines: LinesOption = False,
-        store: StoreOption = DEFAULT_STORE,
+        place: Place,
         verbosity: VerboseOption = 0,
         debug: DebugOption = False,  # noqa: ARG001 - `reporting` looks at it
     ) -> ExitCode:
         from ..local.inbox import SucceedCallback
         from .acting import Act, Manner, act_on
 
-        manner = Manner(store=store, goes_on=not no_wait, backend=backend, as_lines=as_lines, verbosity=verbosity)
+        manner = Manner(
+            place=place.of(function), goes_on=not no_wait, backend=backend, as_lines=as_lines, verbosity=verbosity
+        )
         awaited = _find(name, step, callback_id, manner)
         act = Act(
             what=f"saga {decision}",
@@ -99,7 +100,9 @@ def _deciding(decision: str, became: str) -> Callable[..., ExitCode]:
 
 for _decision, _does, _became in _DECISIONS:
     _help = f"{_does}\n\n{paragraphs(_WHERE)}\n\n{WHO_GOES_ON}"
-    app.command(_decision, help=_help, epilog=RECORDED_OR_FOLLOWED)(reporting(_deciding(_decision, _became)))
+    app.command(_decision, help=_help, epilog=RECORDED_OR_FOLLOWED)(
+        reporting(anywhere(_deciding(_decision, _became)))
+    )
 
 
 def _find(name: str, step: str, callback_id: str | None, manner: Manner) -> Awaited:
@@ -110,7 +113,7 @@ def _find(name: str, step: str, callback_id: str | None, manner: Manner) -> Awai
     """
     from .reading import awaited
 
-    record, lookout = awaited(manner.store, name)
+    record, lookout = awaited(manner.place, name)
     waiting = [one for one in lookout.all() if one.kind == "decision"]
     if not waiting:
         over = f": it is {record.status}" if lookout.is_over else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
@@ -11,29 +10,30 @@ import typer
 
 from .._wire import ExecutionStatus
 from .exits import ExitCode
-from .options import DEFAULT_STORE, DebugOption, StoreOption, complete_name, default_store, reporting
-from .texts import command_text, paragraphs
+from .options import DebugOption, FunctionOption, NameArgument, anywhere, reporting
+from .place import Place, Store
+from .texts import paragraphs
 
 if TYPE_CHECKING:
     from .._wire import Operation
     from .._wire.events import Event
     from ..abc import ExecutionRecord
-    from ..local import Reader
+    from .reading import Source
 
 HELP: Final = paragraphs("""
 Show an execution and the tree of its operations.
 
 Each with status, attempts, duration, result or error. What a rollback has undone hangs below the step it undoes,
 numbered in the order of undoing. What it waits for that somebody has to do is listed with the commands for it.
-Works while an engine is at work on the store.
+Works while an engine is at work on the store, and on a server (--endpoint) or AWS (--aws).
 """)
 
 EPILOG: Final = (
-    "--json: one object with what durable ls --json has; the input; the engine that has the store, or null; what "
-    "it awaits, each with kind (answer, decision, cancellation), name, callback_id, saga, error and is_done; "
-    "rollbacks; and operations, each with id, parent_id, type, sub_type, name, status, started, ended, seconds, "
-    "attempts, until, callback_id, result, error, and undoes and undone_by, which pair compensations with what "
-    "they undo by id."
+    "--json: one object with what durable ls --json has; the input; the engine that has the store, or null, or the "
+    "URL that was asked; what it awaits, each with kind (answer, decision, cancellation), name, callback_id, saga, "
+    "error and is_done; rollbacks; and operations, each with id, parent_id, type, sub_type, name, status, started, "
+    "ended, seconds, attempts, until, callback_id, result, error, and undoes and undone_by, which pair "
+    "compensations with what they undo by id."
 )
 
 
@@ -46,27 +46,35 @@ class Found(msgspec.Struct, frozen=True):
 
 
 @reporting
+@anywhere
 def show(
     *,
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="The execution.", autocompletion=complete_name, show_default=False)
-    ],
+    name: NameArgument,
+    function: FunctionOption = None,
     as_document: Annotated[bool, typer.Option("--json", help="One JSON object (see below).")] = False,
-    store: StoreOption = DEFAULT_STORE,
+    place: Place,
     debug: DebugOption = False,  # noqa: ARG001 - `reporting` looks at it
 ) -> ExitCode:
     """Show an execution and its operations."""
-    from ..local.stores.file import engine_of
-    from .reading import find, read_store
+    from .reading import find, look
 
-    async def read(reader: Reader) -> Found:
+    async def read(reader: Source) -> Found:
         record = await find(reader, name)
         # Events last: whatever an operation has come to, they tell it as well.
         operations = await reader.operations(name)
         return Found(record, list(operations), list(await reader.history(name)))
 
-    found = read_store(store, read)
-    engine = engine_of(store)
+    place = place.of(function)
+    found = look(place, read)
+    if isinstance(place, Store):
+        from ..local.stores.file import engine_of
+
+        engine, service = engine_of(place.path), None
+    else:
+        from .remote import with_invocations
+
+        found = msgspec.structs.replace(found, record=with_invocations(found.record, found.events))
+        engine = service = str(place)
     if as_document:
         from .machine import encode
 
@@ -82,7 +90,8 @@ def show(
             found.operations,
             found.events,
             engine=engine,
-            command=partial(command_text, store=store, default_store=default_store()),
+            command=place.command,
+            service=service,
         )
     return ExitCode.SUCCEEDED
 

@@ -130,6 +130,11 @@ def target_text(target: str) -> str:
     return f"{path_text(where)}:{name}"
 
 
+def function_of(arn: str) -> str:
+    """The name of the function that an execution, or a function with or without its version, is of."""
+    return arn.partition("/")[0].split(":")[6] if arn.count(":") > 5 else arn  # noqa: PLR2004 - where ARNs have it
+
+
 def command_text(*words: str, store: str, default_store: str) -> str:
     """A command that a user can copy: with `--store` where it is needed."""
     where = () if store == default_store else ("--store", store)

@@ -38,6 +38,7 @@ def print_execution(
     *,
     engine: str | None,
     command: Command,
+    service: str | None = None,
 ) -> None:
     """Print what `durable show` shows.
 
@@ -48,6 +49,7 @@ def print_execution(
         events: Its history.
         engine: The engine that has the store, if one has.
         command: Makes a command that can be copied of words.
+        service: What sees to it instead of an engine that has a store.
     """
     story = Story()
     story.recall(events)
@@ -61,9 +63,11 @@ def print_execution(
         print_outcome(console, record, story.rollbacks.values())
         return
     at_work = "no engine is at work on it" if engine is None else f"an engine has the store ({engine})"
+    if service is not None:
+        at_work = f"{service} sees to it"
     put(console, Text.assemble((f"{signs_of(console).running} not over", "bold yellow"), (f", {at_work}", "dim")))
     _print_awaited(console, record.name, Lookout(operations).all(), command)
-    if engine is None:
+    if engine is None and service is None:
         print_command(console, "go on with", command("resume", record.name))
 
 

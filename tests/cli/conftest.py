@@ -21,6 +21,8 @@ def a_place_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.setenv("TZ", "UTC")
     for variable in (
         "DURABLE_STORE",
+        "DURABLE_ENDPOINT",
+        "DURABLE_DEV_TOKEN",
         "NO_COLOR",
         "FORCE_COLOR",
         "COLUMNS",

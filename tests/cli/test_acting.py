@@ -18,6 +18,7 @@ from durable.cli import acting
 from durable.cli.acting import Act, Manner, act_on
 from durable.cli.awaited import Awaited, Lookout
 from durable.cli.options import CommandError
+from durable.cli.place import Store
 from durable.local import Engine, Reader, Run, load_target, open_engine
 from durable.local.inbox import StopExecution
 from durable.local.stores.file import EngineLock
@@ -631,7 +632,7 @@ def test_one_that_ends_before_it_is_stopped(durable: Call):
     assert durable("callback", "succeed", callback_id(), "-r", "1").code == 0
     stop = Act(what="stop", execution="t-1", request=StopExecution("t-1"), words="is stopped")
     with pytest.raises(CommandError, match="'t-1' is over, it is SUCCEEDED: there is nothing to stop"):
-        act_on(stop, Manner(store=STORE))
+        act_on(stop, Manner(place=Store(STORE)))
 
 
 # --- Help ----------------------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ class Dev:
 
     def __init__(self, directory: Path, *arguments: str, port: int = 0) -> None:
         self._arguments = [sys.executable, "-m", "durable", "dev", *arguments, "--port", str(port)]
-        self._directory = directory
+        self.directory = directory
         self._log = (directory / "dev.log").open("ab")
         # In a group of its own, so that what it has started ends with it.
         self.process = subprocess.Popen(
@@ -58,7 +58,7 @@ class Dev:
     @property
     def log(self) -> str:
         """What it has said."""
-        return (self._directory / "dev.log").read_text()
+        return (self.directory / "dev.log").read_text()
 
     @property
     def client(self) -> Any:

@@ -1,0 +1,301 @@
+"""Commands on a running server, and on AWS: the same as on the file of the same store."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from durable.cli.place import Remote, Store
+from tests.cli.helpers import JOBS, ROOT, Call, Outcome, job, said
+from tests.server.dev import CREDENTIALS, Dev, served, until
+
+pytestmark = pytest.mark.process
+
+NOT_LISTED = {"invocations", "result", "error"}
+
+
+@pytest.fixture(scope="module")
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Generator[Dev]:
+    """A server of all that the tests here start."""
+    acts, jobs = str(ROOT / "tests/cli/acts.py"), map(job, ("double", "doomed", "waits"))
+    with served(tmp_path_factory.mktemp("dev"), acts, *jobs, "--no-reload") as dev:
+        yield dev
+
+
+@pytest.fixture
+def remote(durable: Call, dev: Dev) -> Call:
+    """Call a command on the server."""
+
+    def call(*arguments: str, **options: Any) -> Outcome:
+        return durable(*arguments, "--endpoint", dev.url, **options)
+
+    return call
+
+
+@pytest.fixture
+def local(durable: Call, dev: Dev) -> Call:
+    """Call a command on the file of the server's store."""
+
+    def call(*arguments: str) -> Outcome:
+        return durable(*arguments, "--store", str(dev.directory / "durable.db"))
+
+    return call
+
+
+def start(dev: Dev, function: str, name: str, event: Any = None, *, events: int = 0) -> str:
+    """Start an execution, and wait for its end, or until it has so many events; its ARN."""
+    answer = dev.client.invoke(
+        FunctionName=function,
+        DurableExecutionName=name,
+        InvocationType="Event",
+        Payload=json.dumps(event).encode(),
+    )
+    arn: str = answer["DurableExecutionArn"]
+
+    def is_there() -> bool:
+        found = dev.client.get_durable_execution_history(DurableExecutionArn=arn)["Events"]
+        return len(found) >= events if events else found[-1]["EventType"].startswith("Execution") and len(found) > 1
+
+    until(is_there, dev)
+    return arn
+
+
+def ended(dev: Dev, arn: str) -> dict[str, Any]:
+    """An execution as the server has it now."""
+    found: dict[str, Any] = dev.client.get_durable_execution(DurableExecutionArn=arn)
+    return found
+
+
+def whole(document: dict[str, Any]) -> dict[str, Any]:
+    """What a document says, apart from what it is read from."""
+    return {key: value for key, value in document.items() if key not in {"function", "engine"}}
+
+
+# --- Look ----------------------------------------------------------------------------------------------------
+
+
+def test_looking_tells_the_same_of_a_file_and_of_its_server(dev: Dev, local: Call, remote: Call):
+    """Of an execution that succeeded, of one that was rolled back, of one that waits; by name and by ARN."""
+    arns = {
+        "double": start(dev, "double", "good", 21),
+        "doomed": start(dev, "doomed", "bad", "too\nbad"),
+        "asks": start(dev, "asks", "open", events=3),
+    }
+    for function, name in (("double", "good"), ("doomed", "bad"), ("asks", "open")):
+        which = ("--function", function)
+        listed = {
+            key: value for key, value in local("ls", "--json", *which).lines[0].items() if key not in NOT_LISTED
+        }
+        assert remote("ls", "--json", *which).lines == [{**listed, "function": function}]
+        shown = local("show", name, "--json").document
+        answer = remote("show", name, "--json", *which).document
+        assert whole(answer) == whole(shown)
+        assert (answer["function"], answer["engine"]) == (function, dev.url)
+        assert remote("history", name, *which).out == local("history", name).out != ""
+    assert remote("show", arns["asks"], "--json").document == answer
+    document = remote("history", arns["doomed"], "--json").document
+    assert _without_truncated(document) == local("history", "bad", "--json").document
+
+
+def _without_truncated(value: Any) -> Any:
+    """The server says of each payload that it is whole, a file has no need to."""
+    if isinstance(value, dict):
+        return {key: _without_truncated(one) for key, one in value.items() if key != "Truncated"}
+    return [_without_truncated(one) for one in value] if isinstance(value, list) else value
+
+
+def test_what_can_be_done_is_shown_with_where(dev: Dev, remote: Call):
+    """The commands can be copied; nothing is said of an engine, which is the server's own business."""
+    start(dev, "asks", "shown", events=3)
+    shown = remote("show", "shown", "-f", "asks")
+    assert said(
+        shown.out, "asks  shown", "not over", f"{dev.url} sees to it", "answer with", "durable callback succeed"
+    )
+    assert f"--endpoint {dev.url}" in shown.out
+    assert "resume" not in shown.out
+    assert "OUTCOME" not in remote("ls", "-f", "asks").out
+
+
+# --- Act -----------------------------------------------------------------------------------------------------
+
+
+def test_a_callback_is_answered(dev: Dev, remote: Call):
+    """A sign of life, then a result; then it takes nothing any more."""
+    arn = start(dev, "asks", "asked", events=3)
+    callback = remote("show", arn, "--json").document["awaits"][0]["callback_id"]
+    assert remote("callback", "heartbeat", callback).out == "✓ recorded  the callback has a sign of life\n"
+    (line,) = remote("callback", "succeed", callback, "-r", "42", "--json").lines
+    assert line == {
+        "type": "recorded",
+        "execution": None,
+        "what": "callback succeed",
+        "name": None,
+        "callback_id": callback,
+        "engine": dev.url,
+    }
+    until(lambda: ended(dev, arn).get("Result") == "42", dev)
+    again = remote("callback", "fail", callback, "-m", "too late")
+    assert (again.code, again.out) == (3, "")
+    assert said(again.err, "error: CallbackTimeoutException", "takes nothing any more")
+
+
+def test_a_callback_fails_with_an_error(dev: Dev, remote: Call):
+    """Its type, message and data are the function's to read."""
+    arn = start(dev, "asks", "failed", events=3)
+    callback = remote("show", arn, "--json").document["awaits"][0]["callback_id"]
+    error = ("--type", "ValueError", "--message", "no", "--data", "at all")
+    assert remote("callback", "fail", callback, *error).code == 0
+    until(lambda: ended(dev, arn).get("Result") == str(-len("ValueError no at all")), dev)
+
+
+def test_an_execution_is_stopped(dev: Dev, remote: Call):
+    """And cannot be stopped again."""
+    arn = start(dev, "cancellable", "stopped", events=7)
+    stop = remote("stop", "stopped", "--function", "cancellable", "--message", "enough")
+    assert (stop.code, stop.out.splitlines()[0]) == (0, "✓ recorded  stopped: is stopped")
+    assert said(
+        stop.err, "nothing was undone", "durable cancel stopped", "--function cancellable", "would have undone"
+    )
+    shown = remote("show", arn, "--json").document
+    assert (shown["status"], shown["error"]["message"]) == ("STOPPED", "enough")
+    again = remote("stop", arn)
+    assert (again.code, again.err.partition("is over")[2]) == (3, ", it is STOPPED: there is nothing to stop\n")
+
+
+def test_sagas_are_cancelled_and_decided_on(dev: Dev, remote: Call):
+    """Through their callbacks, as on a file."""
+    arn = start(dev, "cancellable", "cancelled", events=7)
+    assert remote("cancel", "cancelled", "-f", "cancellable", "--reason", "rain").code == 0
+    until(lambda: ended(dev, arn)["Status"] == "FAILED", dev)
+    assert said(remote("show", arn).out, "hotel", "undone", "rain")
+    stuck = start(dev, "parks", "stuck", events=12)
+    until(lambda: remote("show", stuck, "--json").document["awaits"], dev)
+    decided = remote("saga", "abandon", stuck, "flight")
+    assert decided.code == 0, decided.err
+    until(lambda: ended(dev, stuck)["Status"] == "FAILED", dev)
+
+
+# --- What goes wrong -----------------------------------------------------------------------------------------
+
+
+def test_what_is_not_there_is_told(dev: Dev, remote: Call):
+    """An execution by name and by ARN, a function, a callback: exit code 3, one message."""
+    for arguments, message in (
+        (("show", "nobody", "-f", "double"), "error: no execution is named 'nobody'\n"),
+        (("stop", "nobody", "-f", "double"), "error: no execution is named 'nobody'\n"),
+        (
+            ("history", "arn:aws:lambda:us-east-1:0:function:f:1/durable-execution/a/b"),
+            "error: no execution is named 'arn:",
+        ),
+        (("ls", "-f", "nothing"), "error: ResourceNotFoundException: "),
+        (("callback", "succeed", "abc"), "error: ResourceNotFoundException: there is no callback 'abc'"),
+    ):
+        run = remote(*arguments)
+        assert (run.code, run.out) == (3, "")
+        assert run.err.startswith(message), run.err
+    run = remote("ls", "-f", "waits")
+    assert (run.code, run.err) == (0, f"no execution of waits in {dev.url}\n")
+
+
+def test_a_name_alone_is_not_enough(remote: Call):
+    """The API has executions by functions: exit code 2, and what to add."""
+    for arguments in (("show", "good"), ("ls",), ("cancel", "good")):
+        run = remote(*arguments)
+        assert run.code == 2
+        assert "--function" in run.err
+
+
+def test_a_server_that_is_not_there_is_told(durable: Call, monkeypatch: pytest.MonkeyPatch):
+    """At once, with its URL and what to do; also when it is the environment's. What is no URL is a wrong option."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    run = durable("ls", "-f", "double", "--endpoint", url)
+    assert (run.code, run.out) == (3, "")
+    told = (
+        f"error: nothing answers at {url}: is there a durable dev? --endpoint or DURABLE_ENDPOINT says where it is."
+    )
+    assert run.err == f"{told}\n"
+    monkeypatch.setenv("DURABLE_ENDPOINT", url)
+    assert durable("callback", "heartbeat", "abc").err == f"{told}\n"
+    assert durable("ls", "--store", "durable.db").err.startswith("error: there is no store at durable.db")
+    run = durable("ls", "-f", "double", "--endpoint", "nonsense")
+    assert (run.code, run.err) == (2, "error: 'nonsense' is no URL: it is as http://127.0.0.1:9420\n")
+
+
+def test_a_token_is_shown_and_a_wrong_one_refused(durable: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """By option or environment; the message says how to give it."""
+    with served(tmp_path, str(JOBS), "--no-reload", "--token", "secret") as dev:
+        ls = ("ls", "-f", "double", "--endpoint", dev.url)
+        for wrong in ((), ("--token", "guessed")):
+            run = durable(*ls, *wrong)
+            assert (run.code, run.out) == (3, "")
+            assert said(run.err, f"error: {dev.url} refuses: AccessDenied", "token", "--token or DURABLE_DEV_TOKEN")
+        assert durable(*ls, "--token", "secret").code == 0
+        monkeypatch.setenv("DURABLE_DEV_TOKEN", "secret")
+        assert durable(*ls).code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--endpoint", "http://x", "--store", "a.db"), "executions are in one place: --store or --endpoint"),
+        (("--aws", "--store", "a.db"), "executions are in one place: --store or --aws"),
+        (("--aws", "--endpoint", "http://x"), "executions are in one place: --endpoint or --aws"),
+        (("--region", "eu-west-1"), "--region goes with --aws"),
+        (("--endpoint", "http://x", "--profile", "p"), "--profile goes with --aws"),
+        (("--token", "t"), "--token goes with --endpoint"),
+    ],
+)
+def test_options_that_contradict_each_other(durable: Call, arguments: tuple[str, ...], told: str):
+    """Exit code 2, and nothing is asked."""
+    run = durable("ls", *arguments)
+    assert (run.code, run.out) == (2, "")
+    assert run.err.startswith(f"error: {told}")
+
+
+# --- AWS -----------------------------------------------------------------------------------------------------
+
+
+def test_aws_is_asked_as_its_sdks_ask_it(durable: Call, dev: Dev, monkeypatch: pytest.MonkeyPatch):
+    """Region, endpoint and credentials are looked up as everywhere; what is missing is named."""
+    monkeypatch.setenv("AWS_CONFIG_FILE", "aws-config")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "aws-credentials")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for variable in ("AWS_PROFILE", "AWS_REGION", *CREDENTIALS):
+        monkeypatch.delenv(variable, raising=False)
+    start(dev, "double", "on-aws", 4)
+    show = ("show", "on-aws", "--function", "double", "--aws")
+    run = durable(*show)
+    assert (run.code, run.err) == (3, "error: AWS cannot be called: You must specify a region. (--region)\n")
+    run = durable(*show, "--profile", "nobody")
+    assert (run.code, run.err) == (
+        3,
+        "error: AWS cannot be called: The config profile (nobody) could not be found\n",
+    )
+    run = durable(*show, "--region", "us-east-1")
+    assert run.code == 3
+    assert run.err.startswith("error: there are no credentials for AWS in us-east-1: --profile")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", dev.url)
+    for variable, value in CREDENTIALS.items():
+        monkeypatch.setenv(variable, value)
+    run = durable(*show)
+    assert (run.code, run.err) == (0, "")
+    assert said(run.out, "double  on-aws", "succeeded", "8")
+
+
+def test_commands_to_copy_say_where(monkeypatch: pytest.MonkeyPatch):
+    """Only as far as the environment does not say it; the token is never repeated."""
+    here = Remote(endpoint="http://127.0.0.1:9420", token="secret", function="f")
+    assert here.command("show", "t-1") == "durable show t-1 --endpoint http://127.0.0.1:9420 --function f"
+    assert here.command("callback", "succeed", "x") == "durable callback succeed x --endpoint http://127.0.0.1:9420"
+    monkeypatch.setenv("DURABLE_ENDPOINT", "http://127.0.0.1:9420")
+    assert here.command("show", "t-1") == "durable show t-1 --function f"
+    aws = Remote(region="eu-west-1", profile="work")
+    assert aws.command("show", "arn:x") == "durable show arn:x --aws --region eu-west-1 --profile work"
+    assert Store("other.db").of("f").command("show", "t-1") == "durable show t-1 --store other.db"
