@@ -6,14 +6,15 @@ import sys
 from typing import TextIO
 
 from .exits import ExitCode
+from .hints import Command
 from .lines import LinesView
 from .live import LiveView
 from .logs import LogHandler, logging_to_stderr
-from .options import Backend, default_store
+from .options import Backend
+from .place import Store
 from .plain import PlainView
 from .session import Pick, View, run_session
 from .terminal import console_for, is_terminal
-from .texts import command_text
 
 
 def follow(
@@ -33,15 +34,20 @@ def follow(
         DurableError: Nothing could be followed.
     """
     with logging_to_stderr(verbosity) as handler:
-        return run_session(store, _view(store, handler, output or sys.stdout, as_lines=as_lines), pick, backend)
+        view = view_for(Store(store).command, handler, output or sys.stdout, as_lines=as_lines)
+        return run_session(store, view, pick, backend)
 
 
-def _view(store: str, handler: LogHandler, output: TextIO, *, as_lines: bool) -> View:
+def view_for(command: Command, handler: LogHandler, output: TextIO, *, as_lines: bool) -> View:
+    """A view that fits where the output goes.
+
+    Args:
+        command: Makes a command that can be copied of words.
+        handler: The logging that must not get in the way.
+        output: Where to tell it.
+        as_lines: Tell it to a machine.
+    """
     if as_lines:
         return LinesView(output)
-
-    def command(*words: str) -> str:
-        return command_text(*words, store=store, default_store=default_store())
-
     console = console_for(output)
     return LiveView(console, handler, command) if is_terminal(output) else PlainView(console, command)

@@ -30,7 +30,7 @@ _DENIED: Final = "AccessDeniedException"
 class RemoteReader:
     """Executions over the API, for what reads a store otherwise.
 
-    It lives for one command: what it was told of an execution's history is not asked for again.
+    It lives for one command: the beginning of an execution's history is not asked for twice.
 
     Args:
         client: What asks.
@@ -74,10 +74,12 @@ class RemoteReader:
     async def history(self, name: str, after: int = 0) -> Sequence[Event]:
         """An execution's history events, from the one after number `after`."""
         arn = await self.arn(name)
+        if after:
+            return await self._client.history(arn, after)  # what is new
         events = self._events.get(arn)
-        if events is None:
+        if not events:
             events = self._events[arn] = await self._client.history(arn)
-        return [event for event in events if event.event_id > after]
+        return events
 
     async def arn(self, name: str) -> str:
         """The ARN of an execution, given that or its name.

@@ -34,12 +34,12 @@ class Followed:
 
     Attributes:
         record: The execution, as it was when it began to be followed.
-        run: What runs here.
+        run: What runs here, if it does.
         past: What had happened before, if it was there before.
         story: What has happened.
     """
 
-    def __init__(self, record: ExecutionRecord, run: Run[Any], past: Sequence[Event] = ()) -> None:
+    def __init__(self, record: ExecutionRecord, run: Run[Any] | None, past: Sequence[Event] = ()) -> None:
         self.record = record
         self.run = run
         self.past = past
@@ -181,6 +181,8 @@ class Session:
 
     async def _follow(self, followed: Followed) -> None:
         story, view, run = followed.story, self._view, followed.run
+        if run is None:
+            raise AssertionError("what a session follows runs here")
         for event in followed.past:
             view.tell(followed, event, story.recall([event]))
         if not followed.was_over:

@@ -202,6 +202,12 @@ class Story:
             moments.append(Moment(kind="interrupted", time=now, thing=thing, attempt=thing.attempt))
         return moments
 
+    def awaited(self, now: int) -> list[Moment]:
+        """What is awaited of somebody outside, for whoever begins to watch what runs on elsewhere."""
+        return [
+            Moment(kind="begun", time=now, thing=thing) for thing in self.innermost() if thing.awaited is not None
+        ]
+
     def innermost(self) -> list[Thing]:
         """What is under way, without what only encloses something that is."""
         active = list(self.active.values())

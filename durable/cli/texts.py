@@ -126,8 +126,8 @@ def path_text(path: str) -> str:
 
 def target_text(target: str) -> str:
     """`MODULE_OR_FILE:FUNCTION` with the file as seen from here."""
-    where, _, name = target.rpartition(":")
-    return f"{path_text(where)}:{name}"
+    where, colon, name = target.rpartition(":")
+    return f"{path_text(where)}:{name}" if colon else target
 
 
 def function_of(arn: str) -> str:

@@ -16,7 +16,7 @@ from durable.cli.app import app
 from durable.cli.exits import ExitCode
 from tests.cli.helpers import ROOT, Call
 
-COMMANDS = ["run", "resume", "ls", "show", "history", "cancel", "stop"]
+COMMANDS = ["run", "resume", "start", "ls", "show", "history", "wait", "cancel", "stop"]
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:

@@ -89,7 +89,7 @@ async def watched(harness: Harness, view: View) -> Followed:
         id="id", name="t-1", arn="arn", function="shop.py:buy", status=ExecutionStatus.RUNNING,
         start_timestamp=harness.record.start_timestamp,
     )  # fmt: skip
-    followed = Followed(record, run=None)  # type: ignore[arg-type]  # nothing here runs
+    followed = Followed(record, run=None)  # nothing here runs
     view.begin(followed)
     for event in await harness.service.history(harness.record.id):
         view.tell(followed, event, followed.story.tell(event))
@@ -203,7 +203,7 @@ async def test_what_is_still_awaited_is_told_after_what_happened_before():
     harness = await until_it_waits(everything, "1", '{"decision":"retry"}')
     stream = io.StringIO()
     view = PlainView(console_for(stream), typed)
-    followed = Followed(harness.record, run=None)  # type: ignore[arg-type]  # nothing here runs
+    followed = Followed(harness.record, run=None)  # nothing here runs
     for event in await harness.service.history(harness.record.id):
         view.tell(followed, event, followed.story.recall([event]))
     assert "durable" not in stream.getvalue()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from durable.cli.place import Remote, Store
-from tests.cli.helpers import JOBS, ROOT, Call, Outcome, job, said
+from tests.cli.helpers import JOBS, ROOT, Call, Outcome, job, leave_unfinished, said, start_process
 from tests.server.dev import CREDENTIALS, Dev, served, until
 
 pytestmark = pytest.mark.process
@@ -23,7 +23,8 @@ NOT_LISTED = {"invocations", "result", "error"}
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Generator[Dev]:
     """A server of all that the tests here start."""
     acts, jobs = str(ROOT / "tests/cli/acts.py"), map(job, ("double", "doomed", "waits"))
-    with served(tmp_path_factory.mktemp("dev"), acts, *jobs, "--no-reload") as dev:
+    plain = str(ROOT / "tests/server/functions.py:fail")
+    with served(tmp_path_factory.mktemp("dev"), acts, *jobs, plain, "--no-reload") as dev:
         yield dev
 
 
@@ -178,6 +179,90 @@ def test_sagas_are_cancelled_and_decided_on(dev: Dev, remote: Call):
     decided = remote("saga", "abandon", stuck, "flight")
     assert decided.code == 0, decided.err
     until(lambda: ended(dev, stuck)["Status"] == "FAILED", dev)
+
+
+# --- Start and wait ------------------------------------------------------------------------------------------
+
+
+def test_an_execution_is_started_and_waited_for(dev: Dev, remote: Call):
+    """The same name and input find it again; wait tells what happened, its result, and exits with 0."""
+    started = remote("start", "double", "-i", "21", "-n", "started")
+    assert said(started.out, "✓ started  started: arn:aws:lambda:", f"durable wait started --endpoint {dev.url} ")
+    waited = remote("wait", "started", "--function", "double")
+    assert (waited.code, waited.err) == (0, "")
+    assert said(waited.out, "started: double", "✓ succeeded in", "42")
+    (line,) = remote("start", "double", "-i", "21", "-n", "started", "--json").lines
+    assert (line["type"], line["what"], line["execution"], line["engine"]) == (
+        "recorded",
+        "start",
+        "started",
+        dev.url,
+    )
+    lines = remote("wait", line["arn"], "--json").lines
+    assert [one["type"] for one in lines] == ["execution", *["event"] * (len(lines) - 2), "outcome"]
+    assert (lines[-1]["result"], lines[-1]["exit_code"]) == (42, 0)
+    other = remote("start", "double", "-i", "1", "-n", "started")
+    assert (other.code, other.out) == (3, "")
+    assert other.err.startswith("error: DurableExecutionAlreadyStartedException")
+
+
+def test_what_was_waited_for_and_failed_is_exit_code_1(dev: Dev, local: Call, remote: Call):
+    """With the error, and what was undone; on the server and on its file."""
+    start(dev, "doomed", "doomed", "no")
+    for waited in (remote("wait", "doomed", "-f", "doomed"), local("wait", "doomed")):
+        assert waited.code == 1
+        assert said(
+            waited.out, "✗ failed in", "CompensationError", "undone", "third, first", "NOT undone", "second"
+        )
+
+
+@pytest.mark.parametrize("where", ["endpoint", "store"])
+def test_waiting_tells_what_happens_and_ends_with_it(dev: Dev, where: str, tmp_path: Path):
+    """Somebody answers the callback while another process waits for the execution."""
+    arn = start(dev, "asks", f"by-{where}", events=3)
+    place = {
+        "endpoint": ("--endpoint", dev.url, "-f", "asks"),
+        "store": ("--store", str(dev.directory / "durable.db")),
+    }[where]
+    waiting = start_process("wait", f"by-{where}", *place, cwd=tmp_path)
+    assert waiting.stdout is not None
+    lines = iter(waiting.stdout.readline, "")
+    asked = next(line for line in lines if "waits for an answer: durable callback succeed" in line)
+    callback = asked.partition("callback succeed ")[2].split()[0]
+    dev.client.send_durable_execution_callback_success(CallbackId=callback, Result=b"7")
+    rest, errors = waiting.communicate(timeout=30)
+    assert (waiting.returncode, errors) == (0, "")
+    assert said(rest, "number succeeded in", "7", "✓ succeeded in", "7")
+    assert ended(dev, arn)["Result"] == "7"
+
+
+def test_waiting_ends_when_its_time_is_over(dev: Dev, local: Call, remote: Call, durable: Call):
+    """The execution goes on; of a store that no engine has it is said that it does not."""
+    start(dev, "asks", "long", events=3)
+    for waited in (remote("wait", "long", "-f", "asks", "--timeout", "0.3"), local("wait", "long", "-t", "0.3")):
+        assert (waited.code, waited.err) == (3, "error: execution 'long' is not over after 0.30 s: it goes on\n")
+    leave_unfinished(("waits", 3600, "left"), events=2)
+    waited = durable("wait", "left", "-t", "0.1")
+    assert waited.code == 3
+    assert said(
+        waited.err, "no engine is at work on durable.db", "durable resume left\n", "error: execution 'left'"
+    )
+
+
+def test_what_cannot_be_started_is_told(durable: Call, remote: Call):
+    """A function that is not there, one that is not durable, input that is none; and a store is for durable run."""
+    for arguments, code, message in (
+        (("start", "nothing"), 3, "error: ResourceNotFoundException: "),
+        (("start", "fail"), 3, "error: fail is not a durable function: it was called, and there is no execution"),
+        (("start", "double", "-i", "{"), 3, "error: --input is not JSON"),
+        (("start", "double", "-n", "not a name"), 3, "error: InvalidParameterValueException: "),
+    ):
+        run = remote(*arguments)
+        assert (run.code, run.out) == (code, "")
+        assert run.err.startswith(message), run.err
+    run = durable("start", "double")
+    assert (run.code, run.out) == (2, "")
+    assert said(run.err, "error: durable start is for a server", "durable run")
 
 
 # --- What goes wrong -----------------------------------------------------------------------------------------

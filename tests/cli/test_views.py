@@ -61,7 +61,7 @@ def record(name: str = "t-1", status: ExecutionStatus = ExecutionStatus.RUNNING,
 
 
 def followed(name: str = "t-1") -> Followed:
-    return Followed(record(name), run=None)  # type: ignore[arg-type]  # nothing here runs
+    return Followed(record(name), run=None)  # nothing here runs
 
 
 def typed(*words: str) -> str:
@@ -453,7 +453,7 @@ def test_what_happened_before_is_told_again_where_it_is_not_over():
     over = record(status=ExecutionStatus.SUCCEEDED, end_timestamp=Timestamp(NOW))
     for each, headline, lines in ((record(), "goes on, begun 16:00:00", 2), (over, "was over at 16:00:00", 1)):
         view, stream = live_view()
-        one = Followed(each, run=None, past=past)  # type: ignore[arg-type]  # nothing here runs
+        one = Followed(each, run=None, past=past)  # nothing here runs
         view.begin(one)
         for before in past:
             view.tell(one, before, one.story.recall([before]))
