@@ -81,7 +81,7 @@ def dev(
     debug: DebugOption = False,  # noqa: ARG001 - `reporting` looks at it
 ) -> ExitCode:
     """Serve durable functions as AWS Lambda does, on this machine."""
-    missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
+    missing = [name for name in ("starlette", "uvicorn", "watchfiles") if find_spec(name) is None]
     if missing:
         raise CommandError(f"durable dev needs {' and '.join(missing)}: pip install 'durable[cli,server]'")
     from ..local.targets import load_functions
