@@ -6,6 +6,7 @@ credentials; answers are decoded by our own shapes.
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
@@ -187,6 +188,8 @@ async def open_control(
             untyped.AioConfig(signature_version=untyped.UNSIGNED, proxies={}, retries={"total_max_attempts": 1})
         )
     session = untyped.make_usual_session(own, profile)
+    if region is None and untyped.region_of(session) is None:
+        region = os.environ.get("AWS_REGION")
     async with untyped.make_client(session, config=own, endpoint_url=endpoint_url, region=region) as lambda_client:
         untyped.register_control_codecs(lambda_client)
         if token is not None:

@@ -159,7 +159,9 @@ async def _call(act: Act, place: Remote) -> Reply:
                 await client.heartbeat_callback(request.callback_id)
             case _:
                 await client.stop(act.arn, request.error)
-                return Reply(status=(await client.execution(act.arn, with_data=False)).status)
+                status = (await client.execution(act.arn, with_data=False)).status
+                # Still running: it has been told, and ends.
+                return Reply(status=None if status is ExecutionStatus.RUNNING else status)
     return Reply()
 
 

@@ -106,6 +106,8 @@ def place_of(
     for option, value in (("--region", region), ("--profile", profile)):
         if value is not None and not aws:
             raise CommandError(f"{option} goes with --aws", code=ExitCode.USAGE)
+    if endpoint == "" and typed == ["--endpoint"]:
+        raise CommandError("--endpoint is a URL, as http://127.0.0.1:9420", code=ExitCode.USAGE)
     is_remote = aws or (bool(endpoint) and typed != ["--store"])
     if _is_typed(ctx, "token") and (aws or not is_remote):
         raise CommandError(f"--token goes with --endpoint, or is in {TOKEN_VARIABLE}", code=ExitCode.USAGE)

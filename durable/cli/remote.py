@@ -126,7 +126,7 @@ async def connected(place: Remote) -> AsyncGenerator[ControlClient]:
         hint = " (--region)" if type(error).__name__ == "NoRegionError" else ""
         raise CommandError(f"{place} cannot be called: {error}{hint}") from error
     except ValueError as error:
-        if place.endpoint is None or "endpoint" not in str(error).lower():
+        if not str(error).startswith("Invalid endpoint"):
             raise
         raise CommandError(
             f"{place.endpoint!r} is no URL: it is as http://127.0.0.1:9420", code=ExitCode.USAGE

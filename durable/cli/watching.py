@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -63,7 +64,22 @@ def watch(place: Place, name: str, view: View, timeout: float | None) -> ExitCod
             f"execution {name!r} is not over after {duration_text((timeout or 0) * 1000)}: it goes on"
         )
 
-    return look(place, follow)
+    signals: list[int] = []
+
+    def interrupt(number: int, _: object) -> None:
+        """Leave as by Ctrl-C, so that the terminal is left as it was found."""
+        signals.append(number)
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        return look(place, follow)
+    except KeyboardInterrupt:
+        if signals:
+            return ExitCode.TERMINATED
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class _Watch:

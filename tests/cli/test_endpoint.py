@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
+from durable.aws import control
+from durable.cli.app import app
+from durable.cli.options import complete_callback, complete_name, complete_step
 from durable.cli.place import Remote, Store
 from tests.cli.helpers import JOBS, ROOT, Call, Outcome, job, leave_unfinished, said, start_process
 from tests.server.dev import CREDENTIALS, Dev, served, until
@@ -108,6 +113,16 @@ def _without_truncated(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_truncated(one) for key, one in value.items() if key != "Truncated"}
     return [_without_truncated(one) for one in value] if isinstance(value, list) else value
+
+
+def test_pages_are_followed(dev: Dev, local: Call, remote: Call, monkeypatch: pytest.MonkeyPatch):
+    """Of a history and of a listing, which is oldest first."""
+    monkeypatch.setattr(control, "MAX_PAGE", 2)
+    started = [start(dev, "waits", f"page-{number}", 3600, events=3) for number in range(5)]
+    assert [line["arn"] for line in remote("ls", "-f", "waits", "--json").lines] == started
+    assert remote("ls", "-f", "waits", "--json", "--status", "FAILED").lines == []
+    assert len(remote("history", started[0], "--json").document["Events"]) == 3
+    assert remote("history", started[0]).out == local("history", "page-0").out
 
 
 def test_what_can_be_done_is_shown_with_where(dev: Dev, remote: Call):
@@ -236,6 +251,30 @@ def test_waiting_tells_what_happens_and_ends_with_it(dev: Dev, where: str, tmp_p
     assert ended(dev, arn)["Result"] == "7"
 
 
+def test_waiting_is_ended_in_order(dev: Dev, tmp_path: Path):
+    """By SIGTERM and Ctrl-C, each with its exit code; the execution goes on."""
+    arn = start(dev, "asks", "signals", events=3)
+    for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+        waiting = start_process("wait", arn, "--endpoint", dev.url, cwd=tmp_path)
+        assert waiting.stdout is not None
+        assert next(line for line in iter(waiting.stdout.readline, "") if "waits for an answer" in line)
+        waiting.send_signal(number)
+        waiting.communicate(timeout=30)
+        assert waiting.returncode == code
+    assert ended(dev, arn)["Status"] == "RUNNING"
+
+
+def test_names_of_the_store_do_not_complete_what_is_elsewhere(durable: Call):
+    """A shell is not sent to the network, and not told what is not there."""
+    leave_unfinished(("asks", None, "left"), events=2, target=str(ROOT / "tests/cli/acts.py:asks"))
+    context = typer.Context(typer.main.get_command(app))
+    assert complete_name(context, "") == ["left"]
+    assert len(complete_callback(context, "")) == 1
+    for elsewhere in ({"endpoint": "http://127.0.0.1:1"}, {"aws": True}):
+        context.params = elsewhere
+        assert complete_name(context, "") == complete_step(context, "") == complete_callback(context, "") == []
+
+
 def test_waiting_ends_when_its_time_is_over(dev: Dev, local: Call, remote: Call, durable: Call):
     """The execution goes on; of a store that no engine has it is said that it does not."""
     start(dev, "asks", "long", events=3)
@@ -283,8 +322,8 @@ def test_what_is_not_there_is_told(dev: Dev, remote: Call):
         run = remote(*arguments)
         assert (run.code, run.out) == (3, "")
         assert run.err.startswith(message), run.err
-    run = remote("ls", "-f", "waits")
-    assert (run.code, run.err) == (0, f"no execution of waits in {dev.url}\n")
+    run = remote("ls", "-f", "asks_for_text")
+    assert (run.code, run.err) == (0, f"no execution of asks_for_text in {dev.url}\n")
 
 
 def test_a_name_alone_is_not_enough(remote: Call):
@@ -335,6 +374,7 @@ def test_a_token_is_shown_and_a_wrong_one_refused(durable: Call, tmp_path: Path,
         (("--region", "eu-west-1"), "--region goes with --aws"),
         (("--endpoint", "http://x", "--profile", "p"), "--profile goes with --aws"),
         (("--token", "t"), "--token goes with --endpoint"),
+        (("--endpoint", ""), "--endpoint is a URL"),
     ],
 )
 def test_options_that_contradict_each_other(durable: Call, arguments: tuple[str, ...], told: str):
@@ -363,6 +403,9 @@ def test_aws_is_asked_as_its_sdks_ask_it(durable: Call, dev: Dev, monkeypatch: p
         3,
         "error: AWS cannot be called: The config profile (nobody) could not be found\n",
     )
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    run = durable(*show)
+    assert run.err.startswith("error: there are no credentials for AWS: --profile")
     run = durable(*show, "--region", "us-east-1")
     assert run.code == 3
     assert run.err.startswith("error: there are no credentials for AWS in us-east-1: --profile")
