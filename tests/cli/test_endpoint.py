@@ -239,7 +239,7 @@ def test_waiting_tells_what_happens_and_ends_with_it(dev: Dev, where: str, tmp_p
         "endpoint": ("--endpoint", dev.url, "-f", "asks"),
         "store": ("--store", str(dev.directory / "durable.db")),
     }[where]
-    waiting = start_process("wait", f"by-{where}", *place, cwd=tmp_path)
+    waiting = start_process("wait", f"by-{where}", "--timeout", "30", *place, cwd=tmp_path)
     assert waiting.stdout is not None
     lines = iter(waiting.stdout.readline, "")
     asked = next(line for line in lines if "waits for an answer: durable callback succeed" in line)
@@ -255,7 +255,7 @@ def test_waiting_is_ended_in_order(dev: Dev, tmp_path: Path):
     """By SIGTERM and Ctrl-C, each with its exit code; the execution goes on."""
     arn = start(dev, "asks", "signals", events=3)
     for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
-        waiting = start_process("wait", arn, "--endpoint", dev.url, cwd=tmp_path)
+        waiting = start_process("wait", arn, "--timeout", "30", "--endpoint", dev.url, cwd=tmp_path)
         assert waiting.stdout is not None
         assert next(line for line in iter(waiting.stdout.readline, "") if "waits for an answer" in line)
         waiting.send_signal(number)
