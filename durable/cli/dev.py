@@ -84,9 +84,8 @@ def dev(
     missing = [name for name in ("starlette", "uvicorn", "watchfiles") if find_spec(name) is None]
     if missing:
         raise CommandError(f"durable dev needs {' and '.join(missing)}: pip install 'durable[cli,server]'")
-    from ..local.targets import load_functions
     from ..server.guard import LOOPBACK
-    from ..server.serve import Serving, address_of, bind, run
+    from ..server.serve import Serving, address_of, bind, check, run
 
     if host not in LOOPBACK and token is None:
         token = secrets.token_urlsafe(24)
@@ -101,8 +100,7 @@ def dev(
     )
     if not serving.targets and not serving.remotes:
         raise CommandError("nothing to serve: name files, modules or functions", code=ExitCode.USAGE)
-    for target in serving.targets:
-        load_functions(target)  # so that a mistake is told here, and not by a process that starts anew
+    check(serving)  # so that a mistake is told here, and not by a process that starts anew
     try:
         sockets = bind(serving)
     except OSError as error:

@@ -25,6 +25,7 @@ from .._wire.limits import MAX_OPERATIONS
 from ..exceptions import DurableError
 from ..function import DurableFunction
 from ..local import Engine, Run, open_engine
+from ..local.functions import Functions
 from ..local.stores.file import engine_of
 from ..local.targets import load_functions
 from .app import make_app
@@ -85,6 +86,21 @@ class Remote(NamedTuple):
     function: RemoteFunction
     command: str
     listening: socket.socket
+
+
+def check(serving: Serving) -> None:
+    """Find out before anything is served whether all that is to be can be.
+
+    Raises:
+        TargetNotFoundError: Something is not there, or cannot be imported.
+        DurableError: It cannot be registered; two have the same name, for example.
+    """
+    functions = Functions()
+    for target in serving.targets:
+        for function in load_functions(target):
+            functions.register(function, _name_of(function))
+    for spec in serving.remotes:
+        functions.register(RemoteFunction(spec.name), None)
 
 
 def bind(serving: Serving) -> list[socket.socket]:

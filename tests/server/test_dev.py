@@ -157,6 +157,30 @@ def aws(dev: Dev, *arguments: str, env: dict[str, str] = CREDENTIALS) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, env=env).stdout
 
 
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["app.py", "other.py"], "'work'"),
+        (["app.py", "--function", "work=true"], "'work'"),
+        (["app.py:nothing"], "no function nothing"),
+        (["nowhere.py"], "no file"),
+        ([], "nothing to serve"),
+        (["--function", "a b=true"], "NAME=COMMAND"),
+        (["app.py", "--port", "9", "--host", "203.0.113.1"], "cannot be listened at"),
+    ],
+)
+def test_what_cannot_be_served(tmp_path: Path, arguments: list[str], text: str):
+    """It is said before anything is served, in a message and not a traceback."""
+    write(tmp_path, "one")
+    shutil.copy(tmp_path / "app.py", tmp_path / "other.py")
+    command = [sys.executable, "-m", "durable", "dev", *arguments]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode in {2, 3}
+    assert ended.stdout == ""
+    assert text in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 APPROVAL = """
 from durable import durable_execution, DurableContext
 
