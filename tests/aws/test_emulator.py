@@ -142,13 +142,15 @@ class Emulated:
 
     async def ended(self, arn: str) -> dict[str, Any]:
         """The execution, once it is over."""
-        with anyio.fail_after(60):
+        with anyio.move_on_after(60):
             while True:
                 path = f"/2025-12-01/durable-executions/{quote(arn, safe='')}"
                 execution: dict[str, Any] = await self.call("GET", path)
                 if execution["Status"] != "RUNNING":
                     return execution
                 await anyio.sleep(0.05)
+        happened = await self.history(arn)
+        raise AssertionError(f"it does not end: {self.answered} was answered, {happened} happened")
 
     async def history(self, arn: str) -> list[tuple[str, str]]:
         """What happened to the operations, in order: the event and the operation's name."""
