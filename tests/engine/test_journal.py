@@ -325,6 +325,7 @@ async def side_by_side(count: int, ctx: DurableContext) -> int:
     return len(await ctx.map(_item, range(count)))
 
 
+@pytest.mark.in_process("how full calls are depends there on how long they take")
 async def test_branches_side_by_side_fill_calls():
     """However fast the service answers, a call is not made as long as others who run bring more to go along."""
     harness = Harness(side_by_side, 400)
