@@ -121,6 +121,19 @@ FunctionOption = Annotated[
         show_default=False,
     ),
 ]
+InputOption = Annotated[
+    str, typer.Option("--input", "-i", metavar="JSON|@FILE|-", help="Its input; - is standard input.")
+]
+NewNameOption = Annotated[
+    str | None,
+    typer.Option(
+        "--name",
+        "-n",
+        metavar="NAME",
+        help="What the execution is called: 1 to 64 of A-Z a-z 0-9 _ -. Made up if not given.",
+        show_default=False,
+    ),
+]
 BackendOption = Annotated[Backend, typer.Option("--backend", help="The event loop to run on.")]
 LinesOption = Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines (see below).")]
 NoWaitOption = Annotated[bool, typer.Option("--no-wait", help="Only record it; do not go on with the execution.")]

@@ -146,7 +146,7 @@ def _explained(error: ServiceError, place: Remote) -> str | None:
     return None
 
 
-def _listed(one: ExecutionSummary) -> ExecutionRecord:
+def _listed(one: ExecutionSummary | GetDurableExecutionResponse) -> ExecutionRecord:
     return ExecutionRecord(
         id=one.durable_execution_arn.rpartition("/")[2],
         name=one.durable_execution_name,
@@ -159,18 +159,9 @@ def _listed(one: ExecutionSummary) -> ExecutionRecord:
 
 
 def _record(one: GetDurableExecutionResponse) -> ExecutionRecord:
-    return ExecutionRecord(
-        id=one.durable_execution_arn.rpartition("/")[2],
-        name=one.durable_execution_name,
-        arn=one.durable_execution_arn,
-        function=function_of(one.function_arn),
-        status=one.status,
-        start_timestamp=one.start_timestamp,
-        end_timestamp=one.end_timestamp,
-        input=one.input_payload,
-        result=one.result,
-        error=one.error,
-    )
+    import msgspec
+
+    return msgspec.structs.replace(_listed(one), input=one.input_payload, result=one.result, error=one.error)
 
 
 def with_invocations(record: ExecutionRecord, events: Sequence[Event]) -> ExecutionRecord:

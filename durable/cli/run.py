@@ -14,7 +14,9 @@ from .options import (
     Backend,
     BackendOption,
     DebugOption,
+    InputOption,
     LinesOption,
+    NewNameOption,
     StoreOption,
     VerboseOption,
     reporting,
@@ -54,19 +56,8 @@ def run(
             show_default=False,
         ),
     ],
-    text: Annotated[
-        str, typer.Option("--input", "-i", metavar="JSON|@FILE|-", help="Its input; - is standard input.")
-    ] = "null",
-    name: Annotated[
-        str | None,
-        typer.Option(
-            "--name",
-            "-n",
-            metavar="NAME",
-            help="What the execution is called: 1 to 64 of A-Z a-z 0-9 _ -. Made up if not given.",
-            show_default=False,
-        ),
-    ] = None,
+    text: InputOption = "null",
+    name: NewNameOption = None,
     backend: BackendOption = Backend.ASYNCIO,
     as_lines: LinesOption = False,
     store: StoreOption = DEFAULT_STORE,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from .exits import ExitCode
-from .options import CommandError, DebugOption, LinesOption, anywhere, reporting
+from .options import CommandError, DebugOption, InputOption, LinesOption, NewNameOption, anywhere, reporting
 from .place import Place, Remote, Store
 from .texts import paragraphs
 
@@ -40,19 +40,8 @@ def start(
             show_default=False,
         ),
     ],
-    text: Annotated[
-        str, typer.Option("--input", "-i", metavar="JSON|@FILE|-", help="Its input; - is standard input.")
-    ] = "null",
-    name: Annotated[
-        str | None,
-        typer.Option(
-            "--name",
-            "-n",
-            metavar="NAME",
-            help="What the execution is called: 1 to 64 of A-Z a-z 0-9 _ -. Made up if not given.",
-            show_default=False,
-        ),
-    ] = None,
+    text: InputOption = "null",
+    name: NewNameOption = None,
     as_lines: LinesOption = False,
     place: Place,
     debug: DebugOption = False,  # noqa: ARG001 - `reporting` looks at it

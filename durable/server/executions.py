@@ -36,6 +36,7 @@ from .._wire.events import (
 )
 from .._wire.shapes import ErrorObject, Shape
 from ..abc import ExecutionRecord, Listing
+from ..local.machine.execution import function_arn, version_of
 from .errors import JSON, RefusedError
 from .requests import body_of, engine_of, execution_name, flag, instant, marker, page_size
 
@@ -60,11 +61,11 @@ async def get(request: Request) -> Response:
     answer = GetDurableExecutionResponse(
         durable_execution_arn=record.arn,
         durable_execution_name=record.name,
-        function_arn=function_arn(record),
+        function_arn=function_arn(record.arn),
         start_timestamp=record.start_timestamp,
         end_timestamp=record.end_timestamp,
         status=record.status,
-        version=version(record),
+        version=version_of(record.arn),
         input_payload=record.input if with_data else None,
         result=record.result if with_data else None,
         error=record.error if with_data else None,
@@ -158,16 +159,6 @@ def target_of_function(request: Request, name: str) -> str:
     return functions.add(functions.durable(name))
 
 
-def function_arn(record: ExecutionRecord) -> str:
-    """The ARN of an execution's function, with its version."""
-    return record.arn.partition("/")[0]
-
-
-def version(record: ExecutionRecord) -> str:
-    """The version of its function that an execution runs on."""
-    return function_arn(record).rpartition(":")[2]
-
-
 async def _execution(request: Request) -> ExecutionRecord:
     return await engine_of(request).execution_by_arn(request.path_params["arn"])
 
@@ -185,7 +176,7 @@ def _summary(record: ExecutionRecord) -> ExecutionSummary:
     return ExecutionSummary(
         durable_execution_arn=record.arn,
         durable_execution_name=record.name,
-        function_arn=function_arn(record),
+        function_arn=function_arn(record.arn),
         status=record.status,
         start_timestamp=record.start_timestamp,
         end_timestamp=record.end_timestamp,

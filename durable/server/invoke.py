@@ -14,6 +14,7 @@ from .._wire import ErrorObject, ExecutionStatus
 from .._wire.limits import MAX_EXECUTION_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES
 from ..exceptions import DurableError
 from ..local.functions import PlainFunction
+from ..local.machine.execution import version_of
 from .errors import JSON, RefusedError
 from .requests import engine_of, execution_name
 
@@ -100,8 +101,7 @@ async def _call_aside(function: PlainFunction, payload: str) -> None:
 
 
 def _headers(run: Run[object]) -> dict[str, str]:
-    version = run.arn.partition("/")[0].rpartition(":")[2]
-    return {"X-Amz-Durable-Execution-Arn": run.arn, "X-Amz-Executed-Version": version}
+    return {"X-Amz-Durable-Execution-Arn": run.arn, "X-Amz-Executed-Version": version_of(run.arn)}
 
 
 def _failed(error: ErrorObject, headers: dict[str, str]) -> Response:

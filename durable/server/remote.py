@@ -29,6 +29,10 @@ EXITED: Final = "Runtime.ExitError"
 """The error type of an invocation that its process did not survive."""
 
 
+UNKNOWN: Final = "Runtime.Unknown"
+"""That of an error whose type its runtime did not say."""
+
+
 class RemoteFunctionError(DurableError):
     """A function that runs elsewhere did not answer its invocation as it should."""
 
@@ -47,9 +51,9 @@ class RemoteInvocation:
         self.body = body
         self.deadline = deadline
         self._answered = anyio.Event()
-        self._answer: bytes | DurableError | None = None
+        self._answer: bytes | RecordedError | None = None
 
-    def answer(self, answer: bytes | DurableError) -> None:
+    def answer(self, answer: bytes | RecordedError) -> None:
         """What came of it; the first answer counts."""
         if self._answer is None:
             self._answer = answer
@@ -59,11 +63,10 @@ class RemoteInvocation:
         """Wait for the answer.
 
         Raises:
-            RemoteFunctionError: It failed.
-            RecordedError: Its process ended.
+            RecordedError: It failed, or its process ended.
         """
         await self._answered.wait()
-        if isinstance(self._answer, DurableError):
+        if isinstance(self._answer, RecordedError):
             raise self._answer
         return self._answer or b""
 
@@ -88,8 +91,8 @@ class RemoteFunction(DurableFunction[Any, Any]):
         """Answer one invocation: have the process do it.
 
         Raises:
-            RemoteFunctionError: It raised, or it took too long.
-            RecordedError: Its process ended.
+            RecordedError: It raised, or its process ended.
+            RemoteFunctionError: It took too long.
             MalformedPayloadError: What it answered is no answer of a durable function.
         """
         deadline = clock.now() + round(self._timeout * 1000)
@@ -119,7 +122,7 @@ class RemoteFunction(DurableFunction[Any, Any]):
             self._waiting.appendleft(invocation)
             self._tell()
 
-    def answer(self, request_id: str, answer: bytes | DurableError) -> bool:
+    def answer(self, request_id: str, answer: bytes | RecordedError) -> bool:
         """Answer an invocation. Returns whether it is known: it may have been given up."""
         invocation = self._handed.get(request_id)
         if invocation is None:

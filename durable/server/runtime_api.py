@@ -13,9 +13,10 @@ from starlette.middleware import Middleware
 from starlette.responses import Response
 from starlette.routing import Route
 
+from ..exceptions import RecordedError
 from .errors import JSON
 from .guard import Guard
-from .remote import RemoteFunction, RemoteFunctionError, RemoteInvocation
+from .remote import UNKNOWN, RemoteFunction, RemoteInvocation
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -79,17 +80,17 @@ async def _response(request: Request) -> Response:
 
 
 async def _error(request: Request) -> Response:
-    return _answered(request, RemoteFunctionError(await _told(request)))
+    return _answered(request, await _told(request))
 
 
 async def _init_error(request: Request) -> Response:
-    text = await _told(request)
-    _log.error("%s cannot be initialized: %s", _function(request).name, text)
-    _function(request).fail(f"it cannot be initialized: {text}")
+    error = await _told(request)
+    _log.error("%s cannot be initialized: %s", _function(request).name, error)
+    _function(request).fail(f"it cannot be initialized: {error}")
     return _accepted()
 
 
-def _answered(request: Request, answer: bytes | RemoteFunctionError) -> Response:
+def _answered(request: Request, answer: bytes | RecordedError) -> Response:
     if _function(request).answer(request.path_params["request_id"], answer):
         return _accepted()
     body = b'{"errorMessage":"the invocation is not known, or was given up","errorType":"InvalidRequestID"}'
@@ -100,14 +101,14 @@ def _accepted() -> Response:
     return Response(b'{"status":"OK"}', 202, media_type=JSON)
 
 
-async def _told(request: Request) -> str:
+async def _told(request: Request) -> RecordedError:
     """What a runtime says of an error, whatever its shape."""
     body = await request.body()
     try:
         told = json.loads(body)
-        return f"{told['errorType']}: {told['errorMessage']}"
+        return RecordedError(str(told["errorType"]), str(told["errorMessage"]))
     except (ValueError, KeyError, TypeError):
-        return body[:1000].decode(errors="replace") or "it did not say why"
+        return RecordedError(UNKNOWN, body[:1000].decode(errors="replace") or "it did not say why")
 
 
 def _function(request: Request) -> RemoteFunction:

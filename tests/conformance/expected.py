@@ -4,18 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-SUITES: Final = (
-    "step",
-    "wait",
-    "child",
-    "callback",
-    "invoke",
-    "wait_for_condition",
-    "wait_for_callback",
-    "parallel",
-    "map",
-    "plugin",
-)
+from .handlers import SERVED
+
+SUITES: Final = (*SERVED, "plugin")
 """In the order of their numbers."""
 
 _NO_PLUGINS: Final = "there are no plugins"

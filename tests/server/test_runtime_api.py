@@ -151,7 +151,8 @@ def test_an_invocation_that_fails_is_repeated(served: Served, kind: str, body: A
     assert "Error" in failed
     assert "Error" not in fine
     if isinstance(body, dict) and kind == "error":
-        assert "x is undefined" in failed["Error"]["Payload"]["ErrorMessage"]
+        told = failed["Error"]["Payload"]
+        assert (told["ErrorType"], told["ErrorMessage"]) == ("TypeError", "x is undefined")
 
 
 def test_a_slow_invocation_is_given_up_and_repeated(served: Served):

@@ -76,6 +76,16 @@ def new_record(
     )
 
 
+def function_arn(arn: str) -> str:
+    """The ARN of an execution's function, with its version."""
+    return arn.partition("/")[0]
+
+
+def version_of(arn: str) -> str:
+    """The version of its function that an execution runs on."""
+    return function_arn(arn).rpartition(":")[2]
+
+
 def operation_of(record: ExecutionRecord) -> Operation:
     """The EXECUTION operation, as an invocation sees it."""
     return Operation(

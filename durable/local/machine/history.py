@@ -32,6 +32,7 @@ from ..._wire.events import (
 from ..._wire.limits import MAX_DELAY_SECONDS
 from ..._wire.shapes import Shape
 from ...abc import EventRecord, ExecutionRecord, OperationExtra
+from .execution import version_of
 from .invoke import callee_record
 
 _NOTHING = OperationExtra()
@@ -140,7 +141,7 @@ def _started(
         arn = version = None
         if extra.target is not None:
             arn = callee_record(record, operation.id, extra, extra.target, kept.timestamp).arn
-            version = arn.partition("/")[0].rpartition(":")[2]
+            version = version_of(arn)
         return ChainedInvokeStartedDetails(
             function_name=extra.function,
             tenant_id=extra.tenant_id,
