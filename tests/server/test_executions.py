@@ -44,6 +44,7 @@ def pages(api: Api, arn: str, **parameters: Any) -> list[list[dict[str, Any]]]:
         found.append(page["Events"])
         if "NextMarker" not in page:
             return found
+        assert len(found) < 200, "it does not end"
         marker = {"Marker": page["NextMarker"]}
 
 
