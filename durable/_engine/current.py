@@ -60,9 +60,10 @@ class StepInfo:
         operation_id: Its id.
         attempt: Which attempt this is, from 1.
         deadline: When its `timeout` ends, on the event loop's clock (`anyio.current_time()`); `None` without.
+        is_compensation: Whether this undoes something, or is a saga's cleanup.
     """
 
-    __slots__ = ("_arn", "_forward_id", "_key_id", "attempt", "deadline", "name", "operation_id")
+    __slots__ = ("_arn", "_forward_id", "_key_id", "attempt", "deadline", "is_compensation", "name", "operation_id")
 
     def __init__(
         self,
@@ -80,6 +81,7 @@ class StepInfo:
         self.operation_id = operation_id
         self.attempt = attempt
         self.deadline = deadline
+        self.is_compensation = key_id is not None
         # What the key is made of, where several operations stand for the same effect.
         self._key_id = key_id or operation_id
         self._forward_id = forward_id

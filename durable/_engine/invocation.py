@@ -40,7 +40,8 @@ from .branch import Branch
 from .budget import Budget
 from .frame import Frame
 from .journal import Journal
-from .parking import Parking
+from .parking import Parking, Waiter
+from .probe import probe_var
 from .tasks import current_task_function
 
 if TYPE_CHECKING:
@@ -109,6 +110,10 @@ class Invocation:
         self.serde = settings.serde
         self.logger = settings.logger
         self.current_task = current_task_function()
+        self.probe = probe_var.get()
+        # For a probe: whether something new has been done, and whether what would have been next was put off.
+        self.has_advanced = False
+        self._is_cut_short = False
         self.journal = Journal(self, client, clock, arn=self.arn, token=event.checkpoint_token, history=history)
         self.ending: Ending | None = None
         # What ended it, when the ending is FAILED.
@@ -159,6 +164,13 @@ class Invocation:
         self.refuse_shielded(what)
         while True:
             await anyio.sleep_forever()
+
+    async def advance(self, frame: Frame, what: str) -> None:
+        """Before something new, where a test wants a replay before each: leave, if this is not the first."""
+        if self.has_advanced and self.probe is not None and self.probe.always_replays:
+            self._is_cut_short = True
+            await self.parking.wait(Waiter(frame))  # as if it had to wait for something else
+            await self.leave(what)
 
     def refuse_shielded(self, what: str) -> None:
         """As the invocation is ending: return if the next `await` will be cancelled.
@@ -258,6 +270,8 @@ class Invocation:
             if isinstance(self.failure, ServiceError) and not self.failure.retryable:
                 return InvocationOutput(status=InvocationStatus.FAILED, error=encode_error(self.failure))
             raise self.failure
+        if self._is_cut_short and self.probe is not None:
+            await self.probe.cut(self.arn)  # nothing is pending: there is nothing that could be answered
         return InvocationOutput(status=InvocationStatus.PENDING)
 
     async def _answer(self, result: str | BaseException | None) -> InvocationOutput:
@@ -308,6 +322,9 @@ async def run_invocation(
         ServiceError: Retryable: the service shall invoke again.
         NonDeterminismError: The code does not follow the execution's history.
     """
+    probe = probe_var.get()
+    if probe is not None:
+        client = probe.between(client)
     try:
         operations = await _load(event, client)
     except ServiceError as error:

@@ -142,6 +142,7 @@ async def perform(frame: Frame, verb: Verb[T], operation_id: str | None = None) 
             return value
         await _admit(frame, verb, recorded)
         await _carry_out(frame, verb, operation_id, decision)
+        invocation.has_advanced = True
         recorded = invocation.history.get(operation_id)
 
 
@@ -321,6 +322,8 @@ async def _admit(frame: Frame, verb: Verb[T], recorded: Operation | None) -> Non
     if frame.finished or frame.branch.was_left:
         await diverge(frame, None, str(verb.identity))
     if recorded is None:
+        if frame.invocation.probe is not None:
+            await frame.invocation.advance(frame, str(verb.identity))
         frame.invocation.budget.take(saga_var.get())
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 from .._engine.conversion import converter_of, decode
 from .._engine.current import StepInfo, step_var
 from .._engine.frame import Frame
+from .._engine.probe import body_of
 from .._kernel.batch import check_payload
 from .._kernel.decide import Decision, Interrupt, Run, decide_step
 from .._kernel.durations import to_seconds
@@ -139,9 +140,10 @@ class ConditionVerb(BodyVerb[T]):
             _, state = await self.encode(frame, self._initial, f"the initial state of {self.label}")
         else:
             state = self._initial
+        signature, check = body_of(frame.invocation.probe, info, self._signature, self._check)
         token = step_var.set(info)
         try:
-            result = await call_function(self._signature, self._check, (state,))
+            result = await call_function(signature, check, (state,))
         finally:
             step_var.reset(token)
         what = f"the state of {self.label}"

@@ -10,6 +10,7 @@ import anyio
 from .._engine.conversion import AnyConverter, converter_of
 from .._engine.current import StepInfo, step_var
 from .._engine.frame import Frame
+from .._engine.probe import body_of
 from .._kernel.batch import check_payload
 from .._kernel.decide import Decision, Interrupt, Run, Semantics, decide_step
 from .._kernel.errors import encode_error
@@ -104,20 +105,19 @@ class StepVerb(BodyVerb[T]):
         """Call the function once, with what is ambient set and the time limit running."""
         timeout = self._timeout
         deadline = None if timeout is None else anyio.current_time() + timeout
-        token = step_var.set(self.info(frame, operation_id, attempt, deadline))
+        info = self.info(frame, operation_id, attempt, deadline)
+        signature, body = body_of(frame.invocation.probe, info, self._signature, self._function)
+        token = step_var.set(info)
         try:
             if timeout is None:
-                return await self._call()
+                return await call_function(signature, body, self._args)
             with anyio.move_on_after(timeout) as scope:
-                return await self._call()
+                # A thread cannot be stopped. With a time limit it is left to itself; without, it is waited for.
+                return await call_function(signature, body, self._args, abandon=True)
             if scope.cancelled_caught:
                 raise StepTimeoutError(self.name, timeout)
         finally:
             step_var.reset(token)
-
-    async def _call(self) -> Any:
-        # A thread cannot be stopped. With a time limit it is left to itself; without, it is waited for.
-        return await call_function(self._signature, self._function, self._args, abandon=self._timeout is not None)
 
     def _unsuccessful(self, operation_id: str, error: Exception, attempt: int) -> OperationUpdate:
         """What comes of an attempt that failed: another one, or the step's failure."""

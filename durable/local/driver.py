@@ -120,6 +120,20 @@ class Driver:
             run.parked, run.due = False, 0
             self._start(run)
 
+    @property
+    def is_going_on(self) -> bool:
+        """Whether an execution does something, or will by itself when its time has come."""
+        return any(run.driven or run.timer is not None for run in self._runs.values())
+
+    def cut_off(self, name: str | None = None) -> None:
+        """Abandon the invocations that are under way, or that of one execution, as if their process had died.
+
+        Each of the executions is invoked again.
+        """
+        for run in self._runs.values():
+            if run.scope is not None and name in {None, run.name}:
+                run.scope.cancel()
+
     def close(self) -> None:
         """Tell those who wait for executions that are not over: this engine does not go on with them."""
         for run in list(self._runs.values()):
@@ -180,6 +194,7 @@ class Driver:
         """One invocation. What comes next is left in the run."""
         answer = await self._answer(run)
         if answer is None:
+            run.parked, run.due = False, 0  # if it is not over it was cut off, and begins anew
             await self._ended(run)
             return
         raised = answer if isinstance(answer, Exception) else None

@@ -290,6 +290,20 @@ class Engine(Reader):
         why = None if error is None else _error_object(error, f"the error that {name!r} is stopped with")
         return await self._outside.stop((await self.execution(name)).id, why)
 
+    # --- For tests -------------------------------------------------------------------------------------------
+
+    @property
+    def is_going_on(self) -> bool:
+        """Whether anything happens, or will when its time has come, without anybody's doing."""
+        return self._driver.is_going_on or self._invoker.is_calling
+
+    def cut_off(self, name: str | None = None) -> None:
+        """Abandon the invocations that are under way, or that of one execution, as if their process had died.
+
+        Nothing is told to their code but a cancellation. Each of the executions is invoked again.
+        """
+        self._driver.cut_off(name)
+
     # --- Callbacks -------------------------------------------------------------------------------------------
 
     async def complete_callback(self, callback_id: str, value: Any = None, *, text: str | None = None) -> None:

@@ -55,6 +55,11 @@ class Invoker:
             self._busy.add(caller)
             self._driver.spawn(self._call, caller, name=f"durable invoke {operation_id}")
 
+    @property
+    def is_calling(self) -> bool:
+        """Whether somebody is being called."""
+        return bool(self._busy)
+
     def look_again(self) -> None:
         """A function was registered: call it for those who wait for it."""
         missing, self._missing = self._missing, set()

@@ -58,6 +58,10 @@ class SkippingClock(Clock):
         """Milliseconds since the epoch."""
         return self._now
 
+    async def sleep(self, seconds: float) -> None:
+        """Let so much time pass."""
+        await self.sleep_until(self._now + round(seconds * 1000))
+
     async def sleep_until(self, when: int) -> None:
         """Return when time has come to `when`, which it does by itself."""
         sleeper = _Sleeper(when, next(self._numbers))
