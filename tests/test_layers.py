@@ -24,7 +24,7 @@ LAYERS = [
     ["function", "steps", "serde"],
     ["aws", "local"],
     ["server", "testing"],
-    ["cli"],
+    ["cli", "pytest_plugin"],
     ["__main__"],
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

@@ -6,7 +6,12 @@ from .clock import SkippingClock as SkippingClock
 from .harness import DurableTest as DurableTest
 from .harness import UnusedStandInError as UnusedStandInError
 from .harness import durable_test as durable_test
+from .probe import Crash as Crash
 from .run import TestCallback as TestCallback
 from .run import TestRun as TestRun
+from .sweep import CrashSweepError as CrashSweepError
+from .sweep import CrashSweepReport as CrashSweepReport
+from .sweep import crash_everywhere as crash_everywhere
+from .sweep import sweep as sweep
 from .target import NotOnTargetError as NotOnTargetError
 from .target import StuckError as StuckError

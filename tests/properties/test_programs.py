@@ -4,6 +4,7 @@ A program is a tree of operations. Each is run
 
   in one go          something else runs all the while, so that nothing is ever suspended
   always replayed    suspended whenever nothing can go on: between any two things that take time
+  always anew        replayed before each operation that has not begun, as the test kit's always-replay mode does
   always crashed     the process dies after every single call
   crashed once       at any call, before it is sent or after it was applied
 
@@ -35,6 +36,7 @@ from durable import (
     saga,
 )
 from durable._engine.current import saga_var
+from durable._engine.probe import Probe, probe_var
 from durable._wire import Operation, OperationStatus, OperationType
 from tests.harness import CrashError, Harness
 from tests.properties.examples import EXAMPLES
@@ -325,6 +327,7 @@ async def run(
     before: int = 0,
     after: int = 0,
     every_call: bool = False,
+    anew: bool = False,
 ) -> Outcome:
     """Run a program to its end, in one of the ways."""
     interpreter = Run(program, exponents, in_one_go=in_one_go)
@@ -334,9 +337,26 @@ async def run(
         harness.client.after = always_crash
     else:
         harness.client.before, harness.client.after = crash_at(before), crash_at(after)
-    with anyio.fail_after(30):
-        output = await outcome(harness)
+    probe = Anew(harness) if anew else None
+    token = probe_var.set(probe)
+    try:
+        with anyio.fail_after(30):
+            output = await outcome(harness)
+    finally:
+        probe_var.reset(token)
     return Outcome(ending(output), canonical(harness.operations()), set(world.effects), len(harness.calls))
+
+
+class Anew(Probe):
+    """Has each invocation do one new thing."""
+
+    always_replays = True
+
+    def __init__(self, harness: Harness) -> None:
+        self._harness = harness
+
+    async def cut(self, arn: str) -> None:
+        await self._harness.crash_now()
 
 
 def always_crash(call: int) -> None:
@@ -447,6 +467,7 @@ async def in_every_way(program: tuple[Node, ...], exponents: tuple[int, ...], cu
     expected = await run(program, exponents)
     same(await run(program, exponents, in_one_go=True), expected)
     same(await run(program, exponents, every_call=True), expected)
+    same(await run(program, exponents, anew=True), expected)
     number = 1 + int(cut * expected.calls)
     same(await run(program, exponents, before=number), expected)
     same(await run(program, exponents, after=number), expected)
