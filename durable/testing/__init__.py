@@ -6,6 +6,7 @@ from .clock import SkippingClock as SkippingClock
 from .harness import DurableTest as DurableTest
 from .harness import UnusedStandInError as UnusedStandInError
 from .harness import durable_test as durable_test
+from .history import History as History
 from .probe import Crash as Crash
 from .run import TestCallback as TestCallback
 from .run import TestRun as TestRun

@@ -18,8 +18,10 @@ from ..abc import ServiceClient
 from ..exceptions import CallbackCompletedError, DurableError
 from ..function import DurableFunction
 from ..local.engine import open_engine
+from ..local.stores.memory import MemoryStore
 from .clock import SkippingClock
 from .conditions import conditions
+from .history import History
 from .probe import KitProbe, StandIn
 from .run import TestCallback, TestRun, open_callbacks
 from .target import LocalTarget
@@ -81,16 +83,19 @@ async def durable_test(
     if now.on_probe is not None:
         now.on_probe(probe)
     clock = clock or SkippingClock()
+    store = MemoryStore()
     failure: BaseException | None = None
     async with AsyncExitStack() as stack:
         unset = probe_var.set(probe)
         try:  # the engine's tasks inherit it, the test does not
-            engine = await stack.enter_async_context(open_engine(clock=clock, max_operations=max_operations))
+            engine = await stack.enter_async_context(
+                open_engine(store=store, clock=clock, max_operations=max_operations)
+            )
         finally:
             probe_var.reset(unset)
         tasks = await stack.enter_async_context(anyio.create_task_group())
         try:
-            yield DurableTest(function, LocalTarget(engine, probe, patience), clock, tasks)
+            yield DurableTest(function, LocalTarget(engine, store, clock, probe, patience), clock, tasks)
         except (GeneratorExit, anyio.get_cancelled_exc_class()):
             raise
         except BaseException as error:  # noqa: BLE001 - raised below, where the task group does not wrap it
@@ -134,23 +139,32 @@ class DurableTest(Generic[InputT, ResultT]):
 
     # --- Running ---------------------------------------------------------------------------------------------
 
-    async def start(self, event: InputT, *, name: str | None = None) -> TestRun[ResultT]:
+    async def start(
+        self, event: InputT, *, name: str | None = None, history: History | None = None
+    ) -> TestRun[ResultT]:
         """Start an execution; it runs while the test awaits something.
 
         Args:
             event: The function's input.
             name: What the execution is called; made up if not given.
+            history: What it has recorded already: it is taken up there, as after a crash.
 
         Raises:
             DurableError: See `Engine.start`.
+            ValueError: The history is not possible.
         """
-        return await self.start_other(self.function, event, name=name)
+        return await self.start_other(self.function, event, name=name, history=history)
 
     async def start_other(
-        self, function: DurableFunction[OtherInputT, OtherResultT], event: OtherInputT, *, name: str | None = None
+        self,
+        function: DurableFunction[OtherInputT, OtherResultT],
+        event: OtherInputT,
+        *,
+        name: str | None = None,
+        history: History | None = None,
     ) -> TestRun[OtherResultT]:
         """Start an execution of another durable function; otherwise as `start`."""
-        return TestRun(self._target, await self._target.start(function, event, name))
+        return TestRun(self._target, await self._target.start(function, event, name, history))
 
     async def crash(self) -> None:
         """Let the process die, in effect: all invocations that are under way are cut off and begun anew.

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, Generic, TypeVar
 
 from .._kernel.batch import check_payload
-from .._kernel.errors import encode_error
 from .._kernel.values import PLAIN
 from .._wire import ErrorObject, ExecutionStatus, Operation, OperationStatus, OperationType, SubType
 from .._wire.events import Event
 from ..abc import ExecutionRecord
 from ..exceptions import ExecutionFailedError
+from .history import as_error_object
 from .target import Started, Target
 
 ResultT = TypeVar("ResultT")
@@ -77,7 +77,7 @@ class TestCallback:
         Raises:
             CallbackCompletedError: It has ended, or nobody waits for it any more.
         """
-        await self._target.fail_callback(self.id, error_object(error))
+        await self._target.fail_callback(self.id, as_error_object(error))
 
     async def heartbeat(self) -> None:
         """Tell that whoever is to complete it is alive.
@@ -272,13 +272,6 @@ def open_callbacks(operations: Sequence[Operation], name: str) -> list[str]:
         and operation.status is OperationStatus.STARTED
         and (operation.name == name or operation.parent_id in parents)
     ]
-
-
-def error_object(error: Exception | str | ErrorObject) -> ErrorObject:
-    """An error as it goes over the wire."""
-    if isinstance(error, Exception):
-        return encode_error(error)
-    return ErrorObject(error_message=error) if isinstance(error, str) else error
 
 
 def _assert_same(name: str, found: list[str], expected: list[str]) -> None:

@@ -5,16 +5,21 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import anyio
+import msgspec
 
 from .._wire import ErrorObject, Operation, OperationStatus, OperationUpdate
-from .._wire.events import Event
-from ..abc import ExecutionRecord
+from .._wire.events import Event, EventType
+from ..abc import Change, Clock, EventRecord, ExecutionRecord, Store
 from ..exceptions import DurableError
 from ..function import DurableFunction
 from ..local.engine import Engine
+from ..local.machine.execution import new_record
 from ..local.run import Run
+from ..local.targets import target_of
+from .history import History
 from .probe import KitProbe
 
 T = TypeVar("T")
@@ -88,8 +93,17 @@ class Target(ABC):
     """Where executions run."""
 
     @abstractmethod
-    async def start(self, function: DurableFunction[Any, Any], event: Any, name: str | None) -> Started:
-        """Start an execution."""
+    async def start(
+        self, function: DurableFunction[Any, Any], event: Any, name: str | None, history: History | None
+    ) -> Started:
+        """Start an execution.
+
+        Args:
+            function: Its function.
+            event: Its input.
+            name: Its name; made up if not given.
+            history: What it has recorded already.
+        """
 
     @abstractmethod
     async def succeed_callback(self, callback_id: str, result: str) -> None:
@@ -119,17 +133,37 @@ class LocalTarget(Target):
 
     Args:
         engine: It.
+        store: Where it keeps executions.
+        clock: The time it goes by.
         probe: What looks at its invocations.
         patience: Seconds, of real time, that an execution may wait for the outside before it counts as stuck.
     """
 
-    def __init__(self, engine: Engine, probe: KitProbe, patience: float) -> None:
+    def __init__(self, engine: Engine, store: Store, clock: Clock, probe: KitProbe, patience: float) -> None:
         self.engine = engine
+        self._store = store
+        self._clock = clock
         self.probe = probe
         self.patience = patience
 
-    async def start(self, function: DurableFunction[Any, Any], event: Any, name: str | None) -> Started:
-        """Start an execution (see `Engine.start`)."""
+    async def start(
+        self, function: DurableFunction[Any, Any], event: Any, name: str | None, history: History | None
+    ) -> Started:
+        """Start an execution (see `Engine.start`), or take up one that has a history."""
+        if history is not None:
+            now = self._clock.now()
+            payload = await function.dump_input(event)
+            record = new_record(uuid4().hex, function.name, target_of(function), payload, now, name=name)
+            records = history.records(record.id, now)
+            name = record.name
+            await self._store.create(
+                Change(
+                    execution=msgspec.structs.replace(record, invocations=1),
+                    operations=records.operations,
+                    events=[EventRecord(EventType.EXECUTION_STARTED, now)],
+                    extras=records.extras,
+                )
+            )
         return LocalStarted(self, await self.engine.start(function, event, name=name))
 
     async def succeed_callback(self, callback_id: str, result: str) -> None:
