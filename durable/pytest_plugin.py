@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Generator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -22,6 +23,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--durable-always-replay",
         action="store_true",
         help="precede each new operation by a replay of all before it, in every durable_test",
+    )
+    group.addoption(
+        "--durable-faults",
+        type=int,
+        metavar="SEED",
+        help="let calls to the service be throttled, lost, repeated and so on, by a seed, in every durable_test",
+    )
+    group.addoption(
+        "--durable-schedule",
+        type=int,
+        metavar="SEED",
+        help="let trio shuffle tasks by a seed, in every test",
     )
 
 
@@ -38,14 +51,19 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None]:
     """Let what the command line says hold for the test and its fixtures."""
-    if not item.config.getoption("--durable-always-replay"):
+    config = item.config
+    changed = {
+        "always_replay": config.getoption("--durable-always-replay"),
+        "faults": config.getoption("--durable-faults"),
+    }
+    schedule = config.getoption("--durable-schedule")
+    if schedule is None and changed == {"always_replay": False, "faults": None}:
         yield
         return
-    import msgspec
+    from .testing.conditions import Conditions, under
+    from .testing.schedule import trio_schedule
 
-    from .testing.conditions import conditions, under
-
-    with under(msgspec.structs.replace(conditions(), always_replay=True)):
+    with under(Conditions(**changed)), nullcontext() if schedule is None else trio_schedule(schedule):
         yield
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import anyio
@@ -13,7 +11,7 @@ import msgspec
 from durable import DurableFunction
 from durable._wire import InvocationOutput, Operation
 from durable.abc import Clock
-from durable.testing import SkippingClock
+from durable.testing import SkippingClock, trio_schedule
 from tests.harness import CrashError, Harness
 
 
@@ -107,19 +105,6 @@ def _message(error: Any) -> str:
     return f"{error.error_message} {inside}" if inside else error.error_message or ""
 
 
-@contextmanager
-def trio_seed(seed: int) -> Iterator[None]:
-    """trio shuffles who runs next: let it do so in a way that can be repeated."""
-    from trio._core import _run
-
-    before = _run._r  # there is no public way
-    _run._r = random.Random(seed)
-    try:
-        yield
-    finally:
-        _run._r = before
-
-
 def crash_at(number: int) -> Callable[[int], None]:
     """A hook for a client: the process dies at that call."""
 
@@ -154,6 +139,6 @@ def one_history(make: Callable[[], DurableFunction[Any, Any]], world: World, *, 
         found.append((ending(output), shape(harness.operations()), order(harness.operations())))
 
     for seed in range(seeds):
-        with trio_seed(seed):
+        with trio_schedule(seed):
             anyio.run(run, backend="trio")
         assert found[-1] == found[0], f"seed {seed}"

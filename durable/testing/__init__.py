@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from .clock import SkippingClock as SkippingClock
+from .faults import FaultKind as FaultKind
+from .faults import Faults as Faults
 from .harness import DurableTest as DurableTest
 from .harness import UnusedStandInError as UnusedStandInError
 from .harness import durable_test as durable_test
@@ -10,6 +12,7 @@ from .history import History as History
 from .probe import Crash as Crash
 from .run import TestCallback as TestCallback
 from .run import TestRun as TestRun
+from .schedule import trio_schedule as trio_schedule
 from .sweep import CrashSweepError as CrashSweepError
 from .sweep import CrashSweepReport as CrashSweepReport
 from .sweep import crash_everywhere as crash_everywhere

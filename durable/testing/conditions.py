@@ -19,12 +19,14 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
         always_replay: Whether each new operation is preceded by a replay.
         crashes: Where the process dies, in order; counted over each test's own calls.
         on_probe: Told of the probe of each test.
+        faults: The seed of what goes wrong between functions and the service; `None` if nothing does.
         target: Where executions run: `""` for the embedded engine, else `aws:FUNCTION`.
     """
 
     always_replay: bool = False
     crashes: Sequence[Crash] = ()
     on_probe: Callable[[KitProbe], None] | None = None
+    faults: int | None = None
     target: str = ""
 
 

@@ -21,6 +21,7 @@ from ..local.engine import open_engine
 from ..local.stores.memory import MemoryStore
 from .clock import SkippingClock
 from .conditions import conditions
+from .faults import Faults
 from .history import History
 from .probe import KitProbe, StandIn
 from .run import TestCallback, TestRun, open_callbacks
@@ -67,7 +68,8 @@ async def durable_test(
         clock: The time to go by; by default it begins at some day in 2025.
         always_replay: Whether each new operation is preceded by a replay of all before it, as if the execution had
             been suspended there; by default as pytest was told (`--durable-always-replay`), else not.
-        faults: What goes wrong between the function and the service, as `Faults(seed=1)`.
+        faults: What goes wrong between the function and the service, as `Faults(seed=1)`; by default as pytest was
+            told (`--durable-faults SEED`), else nothing.
         max_operations: How many operations an execution may have; on AWS it is 3,000. By default there is no limit.
         patience: Seconds, of real time, until an execution that waits for the outside alone counts as stuck.
 
@@ -75,6 +77,8 @@ async def durable_test(
         UnusedStandInError: Something was replaced that never ran.
     """
     now = conditions()
+    if faults is None and now.faults is not None:
+        faults = Faults(now.faults)
     probe = KitProbe(
         always_replays=now.always_replay if always_replay is None else always_replay,
         crashes=now.crashes,

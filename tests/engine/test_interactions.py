@@ -25,9 +25,10 @@ from durable import (
     saga,
 )
 from durable._wire import InvocationOutput, InvocationStatus
+from durable.testing import trio_schedule
 from tests.harness import CrashError, Harness, crash_points
 from tests.scripted import ScriptedService
-from tests.sweep import World, crash_at, ending, shape, trio_seed
+from tests.sweep import World, crash_at, ending, shape
 
 pytestmark = pytest.mark.anyio
 
@@ -70,7 +71,7 @@ def test_a_plain_cancellation_around_branches_is_no_suspension(backend):
         assert world.seconds == 0
 
     for seed in range(30):
-        with trio_seed(seed):
+        with trio_schedule(seed):
             anyio.run(run, backend=backend)
 
 

@@ -38,9 +38,10 @@ from durable import (
 from durable._engine.current import saga_var
 from durable._engine.probe import Probe, probe_var
 from durable._wire import Operation, OperationStatus, OperationType
+from durable.testing import trio_schedule
 from tests.harness import CrashError, Harness
 from tests.properties.examples import EXAMPLES
-from tests.sweep import World, crash_at, ending, shape, trio_seed
+from tests.sweep import World, crash_at, ending, shape
 
 MOST_TIMES = 23
 """Powers of two of seconds, together less than 366 days."""
@@ -393,7 +394,7 @@ def test_every_way_to_run_a_program_is_the_same(backend: str, monkeypatch: pytes
     def check(program: tuple[Node, ...], exponents: tuple[int, ...], seed: int, cut: float) -> None:
         assume(len(list(timed(program))) <= MOST_TIMES)
         note(f"{backend}, seed {seed}")
-        with trio_seed(seed):
+        with trio_schedule(seed):
             anyio.run(in_every_way, program, exponents, cut, backend=backend)
 
     check()
@@ -459,7 +460,7 @@ def test_what_once_went_wrong(backend: str, what: str, monkeypatch: pytest.Monke
     """Found by the test above with other examples."""
     monkeypatch.setattr("durable._engine.journal.LINGER", 3600.0)
     program, exponents = ONCE_WRONG[what]
-    with trio_seed(1):
+    with trio_schedule(1):
         anyio.run(in_every_way, program, exponents, 0.5, backend=backend)
 
 

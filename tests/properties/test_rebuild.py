@@ -20,12 +20,11 @@ from durable._wire.events import Event, EventType
 from durable.local import Reader, open_engine
 from durable.local.machine.history import event_of
 from durable.local.stores.memory import MemoryStore
-from durable.testing import SkippingClock
+from durable.testing import SkippingClock, trio_schedule
 from tests.harness import CrashError, Harness
 from tests.properties.examples import EXAMPLES
 from tests.properties.programs import Run, Saga, programs
 from tests.saga.world import answer, callbacks
-from tests.sweep import trio_seed
 
 crashes = st.sets(st.integers(1, 30), max_size=3)
 
@@ -60,7 +59,7 @@ def test_what_a_random_saga_has_recorded_can_be_rebuilt(backend: str) -> None:
     @given(program=programs, crashes=crashes, seed=st.integers(0, 2**32))
     def check_one(program: Saga, crashes: set[int], seed: int) -> None:
         note(f"{backend}, seed {seed}")
-        with trio_seed(seed):
+        with trio_schedule(seed):
             anyio.run(execute, program, crashes, backend=backend)
 
     check_one()

@@ -25,6 +25,7 @@ from hypothesis import given, note
 from durable._kernel.ids import compensation_id
 from durable._kernel.ledger import OnError
 from durable._wire import InvocationOutput, InvocationStatus, Operation, OperationStatus
+from durable.testing import trio_schedule
 from tests.harness import CrashError, Harness
 from tests.properties.examples import EXAMPLES
 from tests.properties.programs import (
@@ -49,7 +50,6 @@ from tests.properties.programs import (
     walk,
 )
 from tests.saga.world import answer, callbacks
-from tests.sweep import trio_seed
 
 crashes = st.lists(st.tuples(st.sampled_from(["before", "after"]), st.integers(1, 30)), max_size=3)
 decisions = st.sampled_from(["retry", "skip", "abandon"])
@@ -64,7 +64,7 @@ def test_what_holds_for_every_saga(backend: str, monkeypatch: pytest.MonkeyPatch
     @given(program=programs, crashes=crashes, decision=decisions, seed=st.integers(0, 2**32))
     def check(program: Saga, crashes: Sequence[tuple[str, int]], decision: str, seed: int) -> None:
         note(f"{backend}, seed {seed}")
-        with trio_seed(seed):
+        with trio_schedule(seed):
             whole, ending = anyio.run(execute, program, (), decision, backend=backend)
             History(whole).check()
             if not crashes:
@@ -184,7 +184,7 @@ ONCE_WRONG: dict[str, Callable[[], list[Node]]] = {
 def test_what_once_went_wrong(backend: str, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Found by the test above with other examples: as they are, and with a crash at every call."""
     monkeypatch.setattr("durable._engine.journal.LINGER", 3600.0)
-    with trio_seed(1):
+    with trio_schedule(1):
         whole, _ = anyio.run(execute, numbered(ONCE_WRONG[what]()), (), "skip", backend=backend)
         History(whole).check()
         assert whole.harness is not None

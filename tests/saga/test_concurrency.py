@@ -20,6 +20,7 @@ from durable import (
     durable_execution,
     saga,
 )
+from durable.testing import trio_schedule
 from tests.saga.world import (
     Full,
     book,
@@ -32,7 +33,6 @@ from tests.saga.world import (
     run,
     sweep,
 )
-from tests.sweep import trio_seed
 
 pytestmark = pytest.mark.anyio
 
@@ -115,7 +115,7 @@ async def test_one_fails_one_is_cancelled_one_has_ended(how: Any, failing: Branc
     """All that they registered is undone, in any order of branches, with a crash anywhere, and it ends the same."""
     for number, order in enumerate(itertools.permutations([ends, waits, failing])):
         work = of(how, list(order))
-        with trio_seed(number):
+        with trio_schedule(number):
             whole = await run(work)
         names = [branch.__name__ for branch in order]
         undone = [what for name in reversed(names) for what in UNDONE[name]]

@@ -24,6 +24,7 @@ from durable import (
     saga,
 )
 from durable._wire import OperationStatus
+from durable.testing import trio_schedule
 from tests.harness import CrashError, Harness
 from tests.saga.world import (
     LOG,
@@ -39,7 +40,6 @@ from tests.saga.world import (
     sweep,
     take,
 )
-from tests.sweep import trio_seed
 
 pytestmark = pytest.mark.anyio
 
@@ -237,7 +237,7 @@ async def test_a_sibling_that_fails_leaves_the_others_in_doubt(anyio_backend_nam
 
     expected = ["cancel: succeeded 'ok' None", "cancel: in doubt None None", "cancel: failed None Full('there')"]
     for seed in range(30 if anyio_backend_name == "trio" else 1):
-        with trio_seed(seed):
+        with trio_schedule(seed):
             ran = await run(work)
         assert [e for e in ran.log if e.startswith("cancel")] == expected, f"seed {seed}"
     for place, ran in await crash_everywhere(work, compare=False):

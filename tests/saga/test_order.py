@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from durable import DurableContext, DurableFunction, current_saga, durable_execution, saga
+from durable.testing import trio_schedule
 from tests.saga.world import (
     LOG,
     Full,
@@ -22,7 +23,6 @@ from tests.saga.world import (
     sweep,
     take,
 )
-from tests.sweep import trio_seed
 
 pytestmark = pytest.mark.anyio
 
@@ -147,7 +147,7 @@ async def test_by_position_whatever_the_scheduling_was(program: Any, anyio_backe
     """
     for seed in range(30 if anyio_backend_name == "trio" else 10):
         work = failing(program, Shape(seed))
-        with trio_seed(seed):
+        with trio_schedule(seed):
             ran = await run(work)
         done = [entry.removeprefix("book ") for entry in ran.log if entry.startswith("book ")]
         undone = [entry.removeprefix("cancel ") for entry in ran.log if entry.startswith("cancel ")]

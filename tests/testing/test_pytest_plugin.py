@@ -106,3 +106,33 @@ def test_the_marker_is_known(pytester: pytest.Pytester):
 def test_the_plugin_costs_nothing_where_it_is_not_used(pytester: pytest.Pytester):
     pytester.makepyfile(test_light="def test_light():\n import sys\n assert 'durable.testing' not in sys.modules")
     pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+
+
+SEEDS = """
+import trio
+from durable.testing.conditions import conditions
+
+def test_seeds():
+    async def say(number, found):
+        await trio.lowlevel.checkpoint()
+        found.append(str(number))
+
+    async def main():
+        found = []
+        async with trio.open_nursery() as nursery:
+            for number in range(9):
+                nursery.start_soon(say, number, found)
+        return "".join(found)
+
+    print("order:", trio.run(main), "faults:", conditions().faults)
+"""
+
+
+def test_seeds_are_for_every_test(pytester: pytest.Pytester):
+    orders = []
+    for _ in range(2):
+        result = run(pytester, SEEDS, "-s", "--durable-schedule=4", "--durable-faults=7")
+        result.assert_outcomes(passed=1)
+        result.stdout.fnmatch_lines(["*order: * faults: 7*"])
+        orders.append(next(line for line in result.outlines if "order:" in line))
+    assert orders[0].split("order:")[1] == orders[1].split("order:")[1]
