@@ -15,6 +15,8 @@ import pytest
 
 MARKER = "durable_crash_sweep"
 
+_NOTHING = {"always_replay": False, "faults": None, "target": ""}
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The command line."""
@@ -29,6 +31,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         metavar="SEED",
         help="let calls to the service be throttled, lost, repeated and so on, by a seed, in every durable_test",
+    )
+    group.addoption(
+        "--durable-target",
+        default="",
+        metavar="aws:FUNCTION",
+        help="let every durable_test start executions of this deployed function; {name} stands for the name of the "
+        "durable function, and AWS_ENDPOINT_URL_LAMBDA says where the service is, if not on AWS",
     )
     group.addoption(
         "--durable-schedule",
@@ -55,9 +64,10 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None]:
     changed = {
         "always_replay": config.getoption("--durable-always-replay"),
         "faults": config.getoption("--durable-faults"),
+        "target": config.getoption("--durable-target"),
     }
     schedule = config.getoption("--durable-schedule")
-    if schedule is None and changed == {"always_replay": False, "faults": None}:
+    if schedule is None and changed == _NOTHING:
         yield
         return
     from .testing.conditions import Conditions, under

@@ -21,6 +21,7 @@ from .._wire.calls import (
 from .._wire.codec import ERROR_REQUEST
 from .._wire.events import Event, GetDurableExecutionHistoryResponse
 from .._wire.shapes import ErrorObject
+from ..abc import ExecutionRecord
 from . import untyped
 from .client import ATTEMPTS, CONNECT_TIMEOUT, answer_of, decoded
 from .errors import unanswered_error
@@ -195,6 +196,29 @@ async def open_control(
         if token is not None:
             untyped.register_token(lambda_client, token)
         yield ControlClient(lambda_client)
+
+
+def record_of(one: ExecutionSummary | GetDurableExecutionResponse, function: str) -> ExecutionRecord:
+    """An execution as a store would have it; without the number of invocations, which is in its history.
+
+    Args:
+        one: What the service says of it.
+        function: What its function is called.
+    """
+    record = ExecutionRecord(
+        id=one.durable_execution_arn.rpartition("/")[2],
+        name=one.durable_execution_name,
+        arn=one.durable_execution_arn,
+        function=function,
+        status=one.status,
+        start_timestamp=one.start_timestamp,
+        end_timestamp=one.end_timestamp,
+    )
+    if isinstance(one, ExecutionSummary):
+        return record
+    import msgspec
+
+    return msgspec.structs.replace(record, input=one.input_payload, result=one.result, error=one.error)
 
 
 def _from(marker: str | None) -> dict[str, str]:

@@ -11,7 +11,7 @@ from .._wire import ExecutionStatus, Operation
 from .._wire.calls import ExecutionSummary, GetDurableExecutionResponse
 from .._wire.events import Event, EventType
 from ..abc import ExecutionRecord
-from ..aws.control import ControlClient, open_control
+from ..aws.control import ControlClient, open_control, record_of
 from ..aws.untyped import BotoCoreError
 from ..exceptions import ExecutionNotFoundError, ServiceError
 from .exits import ExitCode
@@ -51,7 +51,7 @@ class RemoteReader:
                 "the API lists the executions of one function: say which with --function", code=ExitCode.USAGE
             )
         statuses = () if status is None else (status,)
-        return [_listed(one) for one in await self._client.executions(self._function, statuses=statuses)]
+        return [_record(one) for one in await self._client.executions(self._function, statuses=statuses)]
 
     async def execution(self, name: str) -> ExecutionRecord:
         """One execution, by its name or ARN; without the number of invocations, which is in its history.
@@ -146,22 +146,8 @@ def _explained(error: ServiceError, place: Remote) -> str | None:
     return None
 
 
-def _listed(one: ExecutionSummary | GetDurableExecutionResponse) -> ExecutionRecord:
-    return ExecutionRecord(
-        id=one.durable_execution_arn.rpartition("/")[2],
-        name=one.durable_execution_name,
-        arn=one.durable_execution_arn,
-        function=function_of(one.function_arn),
-        status=one.status,
-        start_timestamp=one.start_timestamp,
-        end_timestamp=one.end_timestamp,
-    )
-
-
-def _record(one: GetDurableExecutionResponse) -> ExecutionRecord:
-    import msgspec
-
-    return msgspec.structs.replace(_listed(one), input=one.input_payload, result=one.result, error=one.error)
+def _record(one: ExecutionSummary | GetDurableExecutionResponse) -> ExecutionRecord:
+    return record_of(one, function_of(one.function_arn))
 
 
 def with_invocations(record: ExecutionRecord, events: Sequence[Event]) -> ExecutionRecord:

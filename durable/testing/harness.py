@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, Generic, TypeVar
 
 import anyio
@@ -12,20 +12,20 @@ import anyio.abc
 import anyio.lowlevel
 
 from .._engine.current import StepInfo, frame_var
-from .._engine.probe import probe_var
-from .._wire import OperationAction, OperationType, OperationUpdate
+from .._wire import Operation, OperationAction, OperationType, OperationUpdate
 from ..abc import ServiceClient
 from ..exceptions import CallbackCompletedError, DurableError
 from ..function import DurableFunction
-from ..local.engine import open_engine
-from ..local.stores.memory import MemoryStore
+from ..local.engine import Engine
 from .clock import SkippingClock
+from .cloud import open_cloud
 from .conditions import conditions
 from .faults import Faults
 from .history import History
+from .local import LocalTarget, open_local
 from .probe import KitProbe, StandIn
 from .run import TestCallback, TestRun, open_callbacks
-from .target import LocalTarget
+from .target import NotOnTargetError, Started, StuckError, Target
 
 InputT = TypeVar("InputT")
 ResultT = TypeVar("ResultT")
@@ -34,6 +34,9 @@ OtherResultT = TypeVar("OtherResultT")
 
 PATIENCE = 5.0
 """Seconds, of real time, until an execution that waits for the outside alone counts as stuck."""
+
+PATIENCE_AFAR = 60.0
+"""The same, at least, for executions of a function that is deployed."""
 
 Answer = Callable[[TestCallback], Any]
 
@@ -63,6 +66,10 @@ async def durable_test(
     Use it as `async with durable_test(book_trip) as t:`, on asyncio or trio. A wait of 30 days takes milliseconds.
     What the block raises comes out as it is. Leaving it abandons what still runs.
 
+    With `pytest --durable-target aws:FUNCTION` the executions are those of a function that is deployed, in real
+    time: the test may start them, look at them and answer callbacks; whatever else it wants raises a
+    `NotOnTargetError`.
+
     Args:
         function: Made by `@durable_execution`.
         clock: The time to go by; by default it begins at some day in 2025.
@@ -75,31 +82,26 @@ async def durable_test(
 
     Raises:
         UnusedStandInError: Something was replaced that never ran.
+        ValueError: The target is named otherwise than `aws:FUNCTION`.
     """
     now = conditions()
-    if faults is None and now.faults is not None:
-        faults = Faults(now.faults)
-    probe = KitProbe(
-        always_replays=now.always_replay if always_replay is None else always_replay,
-        crashes=now.crashes,
-        faulty=faults,
-    )
-    if now.on_probe is not None:
-        now.on_probe(probe)
-    clock = clock or SkippingClock()
-    store = MemoryStore()
     failure: BaseException | None = None
     async with AsyncExitStack() as stack:
-        unset = probe_var.set(probe)
-        try:  # the engine's tasks inherit it, the test does not
-            engine = await stack.enter_async_context(
-                open_engine(store=store, clock=clock, max_operations=max_operations)
-            )
-        finally:
-            probe_var.reset(unset)
+        target: Target
+        if now.target:
+            target = await stack.enter_async_context(open_cloud(now.target, function, max(patience, PATIENCE_AFAR)))
+        else:
+            if faults is None and now.faults is not None:
+                faults = Faults(now.faults)
+            always = now.always_replay if always_replay is None else always_replay
+            probe = KitProbe(always_replays=always, crashes=now.crashes, faulty=faults)
+            opened = open_local(probe, clock or SkippingClock(), max_operations=max_operations, patience=patience)
+            target = await stack.enter_async_context(opened)
+            if now.on_probe is not None:
+                now.on_probe(probe)
         tasks = await stack.enter_async_context(anyio.create_task_group())
         try:
-            yield DurableTest(function, LocalTarget(engine, store, clock, probe, patience), clock, tasks)
+            yield DurableTest(function, target, tasks)
         except (GeneratorExit, anyio.get_cancelled_exc_class()):
             raise
         except BaseException as error:  # noqa: BLE001 - raised below, where the task group does not wrap it
@@ -107,9 +109,8 @@ async def durable_test(
         tasks.cancel_scope.cancel()
     if failure is not None:
         raise failure
-    unused = probe.unused()
-    if unused:
-        raise UnusedStandInError(unused, probe.names)
+    if isinstance(target, LocalTarget) and target.probe.unused():
+        raise UnusedStandInError(target.probe.unused(), target.probe.names)
 
 
 class DurableTest(Generic[InputT, ResultT]):
@@ -117,29 +118,40 @@ class DurableTest(Generic[InputT, ResultT]):
 
     Attributes:
         function: The function.
-        engine: The embedded engine that runs it.
-        clock: The time it goes by: `await t.clock.sleep(3600)` lets an hour pass.
     """
 
     __test__ = False
 
     def __init__(
-        self,
-        function: DurableFunction[InputT, ResultT],
-        target: LocalTarget,
-        clock: SkippingClock,
-        tasks: anyio.abc.TaskGroup,
+        self, function: DurableFunction[InputT, ResultT], target: Target, tasks: anyio.abc.TaskGroup
     ) -> None:
         self.function = function
-        self.engine = target.engine
-        self.clock = clock
         self._target = target
-        self._probe = probe = target.probe
         self._tasks = tasks
         self._answers: dict[str, Answer] = {}
         self._answered: set[str] = set()
-        probe.cut_off = self._cut_off
-        probe.on_recorded = self._look_for_callbacks
+        if isinstance(target, LocalTarget):
+            target.probe.on_recorded = self._look_for_callbacks
+
+    @property
+    def engine(self) -> Engine:
+        """The embedded engine that runs the executions."""
+        return self._local("t.engine").engine
+
+    @property
+    def clock(self) -> SkippingClock:
+        """The time they go by: `await t.clock.sleep(3600)` lets an hour pass."""
+        return self._local("t.clock").clock
+
+    @property
+    def target(self) -> str:
+        """Where executions run: `"local"`, or `"aws:FUNCTION"`."""
+        return str(self._target)
+
+    def _local(self, what: str) -> LocalTarget:
+        if isinstance(self._target, LocalTarget):
+            return self._target
+        raise NotOnTargetError(what, str(self._target))
 
     # --- Running ---------------------------------------------------------------------------------------------
 
@@ -168,21 +180,24 @@ class DurableTest(Generic[InputT, ResultT]):
         history: History | None = None,
     ) -> TestRun[OtherResultT]:
         """Start an execution of another durable function; otherwise as `start`."""
-        return TestRun(self._target, await self._target.start(function, event, name, history))
+        started = await self._target.start(function, event, name, history)
+        if not isinstance(self._target, LocalTarget):
+            self._tasks.start_soon(self._follow, started)
+        return TestRun(self._target, started)
 
     async def crash(self) -> None:
         """Let the process die, in effect: all invocations that are under way are cut off and begun anew.
 
         Called from inside a step, or anywhere in a durable function, it does not return.
         """
-        self.engine.cut_off()
+        self._local("t.crash()").engine.cut_off()
         await (anyio.lowlevel.checkpoint() if frame_var.get(None) is None else anyio.sleep_forever())
 
     # --- What is invoked -------------------------------------------------------------------------------------
 
     def register(self, function: DurableFunction[Any, Any] | Callable[[Any], Any], name: str | None = None) -> None:
         """Have a function known that `ctx.invoke` calls (see `Engine.register`)."""
-        self.engine.register(function, name)
+        self._local("t.register()").engine.register(function, name)
 
     def stub_invoke(self, name: str, result: Any = None, *, error: Exception | None = None) -> None:
         """Answer `ctx.invoke(name, ...)` with a result, or an error, whatever it is called with.
@@ -202,7 +217,7 @@ class DurableTest(Generic[InputT, ResultT]):
                 raise error
             return result
 
-        self.engine.register(stub, name)
+        self._local("t.stub_invoke()").engine.register(stub, name)
 
     # --- What steps do ---------------------------------------------------------------------------------------
 
@@ -223,13 +238,8 @@ class DurableTest(Generic[InputT, ResultT]):
             function: Called in the event loop if it is a coroutine function, else as a step's function is.
             what: What an error calls it.
         """
-        self._probe.add(
-            StandIn(
-                what or f"replace_step({name!r})",
-                lambda info: info.name == name and not info.is_compensation,
-                _in_loop(function),
-            )
-        )
+        what = what or f"replace_step({name!r})"
+        self._replace(what, lambda info: info.name == name and not info.is_compensation, _in_loop(function))
 
     def fail_step(self, name: str, error: Exception | type[Exception], *, times: int | None = 1) -> None:
         """Let the first attempts of a step fail, without a call of its function.
@@ -265,7 +275,10 @@ class DurableTest(Generic[InputT, ResultT]):
             await anyio.lowlevel.checkpoint()
             raise error
 
-        self._probe.add(StandIn(what, applies, fail))
+        self._replace(what, applies, fail)
+
+    def _replace(self, what: str, applies: Callable[[StepInfo], bool], body: Callable[..., Any]) -> None:
+        self._local(f"t.{what}").probe.add(StandIn(what, applies, body))
 
     # --- Callbacks -------------------------------------------------------------------------------------------
 
@@ -285,24 +298,29 @@ class DurableTest(Generic[InputT, ResultT]):
         if self._answers and any(
             update.type is OperationType.CALLBACK and update.action is OperationAction.START for update in updates
         ):
-            self._tasks.start_soon(self._answer, arn)
+            self._tasks.start_soon(self._answer_in, arn)
 
-    async def _answer(self, arn: str) -> None:
+    async def _answer_in(self, arn: str) -> None:
         execution = await self.engine.execution_by_arn(arn)
+        await self._answer(await self.engine.operations(execution.name))
+
+    async def _follow(self, started: Started) -> None:
+        """Where nobody tells what was recorded: look, until the execution is over or hopeless."""
+        with suppress(StuckError):
+            async for _ in started.changes():
+                if self._answers:
+                    await self._answer(await started.operations())
+
+    async def _answer(self, operations: Sequence[Operation]) -> None:
         for name, answer in self._answers.items():
-            for callback_id in open_callbacks(await self.engine.operations(execution.name), name):
+            for callback_id in open_callbacks(operations, name):
                 if callback_id in self._answered:
                     continue
                 self._answered.add(callback_id)
-                try:
+                with suppress(CallbackCompletedError):  # it has timed out, or nobody waits for it any more
                     outcome = answer(TestCallback(self._target, callback_id, name))
                     if inspect.isawaitable(outcome):
                         await outcome
-                except CallbackCompletedError:
-                    pass  # it has timed out, or nobody waits for it any more
-
-    def _cut_off(self, arn: str | None) -> None:
-        self.engine.cut_off(None if arn is None else arn.rpartition("/")[0].rpartition("/")[2])
 
 
 def _answer_with(answer: Any) -> Answer:
