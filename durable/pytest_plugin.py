@@ -15,7 +15,7 @@ import pytest
 
 MARKER = "durable_crash_sweep"
 
-_NOTHING = {"always_replay": False, "faults": None, "target": ""}
+_NOTHING: dict[str, object] = {"always_replay": False, "faults": None, "target": ""}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -61,7 +61,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None]:
     """Let what the command line says hold for the test and its fixtures."""
     config = item.config
-    changed = {
+    changed: dict[str, Any] = {
         "always_replay": config.getoption("--durable-always-replay"),
         "faults": config.getoption("--durable-faults"),
         "target": config.getoption("--durable-target"),

@@ -50,10 +50,10 @@ def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
 
 
-def run_program(program: Path) -> subprocess.CompletedProcess[str]:
+def run_program(program: Path, *before: str) -> subprocess.CompletedProcess[str]:
     """Run a page's program in its directory, on this package, installed or not."""
     return subprocess.run(
-        [sys.executable, program],
+        [sys.executable, *before, program],
         cwd=program.parent,
         env={**os.environ, "PYTHONPATH": str(Path(durable.__file__).parent.parent)},
         stdin=subprocess.DEVNULL,
@@ -153,9 +153,15 @@ def test_every_link_resolves(page: Path):
     "page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: str(page.relative_to(ROOT))
 )
 def test_the_python_of_a_page_runs_and_prints_what_the_page_says(page: Path, tmp_path: Path):
-    """All of a page's blocks are one program; its `output` blocks are what the program prints."""
+    """All of a page's blocks are one program; its `output` blocks are what it prints. Or they are a test file."""
     program = tmp_path / "program.py"
-    program.write_text("\n".join(blocks(page, "python")))
+    text = "\n".join(blocks(page, "python"))
+    program.write_text(text)
+    if "import pytest" in text:
+        run = run_program(program, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+        assert run.returncode == 0, run.stdout
+        assert " passed" in run.stdout
+        return
     run = run_program(program)
     assert (run.returncode, run.stderr) == (0, "")
     assert run.stdout == "".join(blocks(page, "output"))
