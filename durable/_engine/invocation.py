@@ -169,7 +169,8 @@ class Invocation:
         """Before something new, where a test wants a replay before each: leave, if this is not the first."""
         if self.has_advanced and self.probe is not None and self.probe.always_replays:
             self._is_cut_short = True
-            await self.parking.wait(Waiter(frame))  # as if it had to wait for something else
+            while self.ending is None:  # a branch that is stopped is woken, and goes on if it is shielded
+                await self.parking.wait(Waiter(frame))
             await self.leave(what)
 
     def refuse_shielded(self, what: str) -> None:

@@ -270,3 +270,28 @@ async def test_always_replay_shows_what_is_done_between_operations():
     assert passes == ["a", "b", "a", "b", "c", "a", "b", "c"]
     run.assert_operations(["step:a", "step:b", "step:c"])
     assert world == ["reserve a", "reserve b", "reserve c"] * 2
+
+
+async def test_always_replay_lets_a_rollback_finish_in_a_branch_that_is_stopped():
+    @durable_execution
+    async def two_branches(_event: None, ctx: DurableContext) -> None:
+        async def slow(ctx: DurableContext) -> None:
+            await ctx.step(wait_and_fail, name="slow")
+
+        async def rolls_back(ctx: DurableContext) -> None:
+            async with saga(ctx, name="inner") as inner:
+                await inner.step(reserve, "hotel", name="hotel", compensate=cancel)
+                raise KeyError("inner")
+
+        async with ctx.task_group() as tg:
+            tg.start_soon(slow)
+            tg.start_soon(rolls_back)
+
+    async with durable_test(two_branches, always_replay=True) as t:
+
+        async def wait_and_fail() -> None:
+            await t.clock.sleep(10)
+            raise CardDeclinedError
+
+        await (await t.start(None)).error()
+    assert world == ["reserve hotel", "cancel hotel-1"]
