@@ -261,12 +261,12 @@ def _are(kind: type[Any], *values: object) -> bool:
 
 def _text_difference(found: str, expected: str, where: str) -> tuple[str, str, str]:
     if max(len(found), len(expected)) <= _SHOWN:
-        return where, repr(found), repr(expected)
+        return where, ascii(found), ascii(expected)  # what looks alike may differ
     pairs = enumerate(zip(found, expected, strict=False))
     at = next((number for number, (one, other) in pairs if one != other), min(len(found), len(expected)))
 
     def part(text: str) -> str:
-        return f"{text[at : at + 20]!r} there, of {len(text):,} characters"
+        return f"{text[at : at + 20]!a} there, of {len(text):,} characters"
 
     return f"{where} from its character {at:,} on", part(found), part(expected)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import anyio
-import anyio.lowlevel
 
 from ..._wire import ErrorObject, ExecutionStatus, OperationStatus
 from ..._wire.events import EventType
@@ -40,7 +39,7 @@ async def what_is_committed_stays(bench: StoreBench) -> None:
         await store.commit(log.id, log.change(step("a"), step("b")))
     async with bench.reopened() as store:
         await log.check(store)
-        await store.commit(log.id, log.change(step("c"), step("a", "2")))
+        await store.commit(log.id, log.change(step("c")))
         await store.commit(log.id, log.end(result="1"))
         await log.check(store)
     async with bench.reopened() as store:
@@ -236,42 +235,3 @@ async def _commit_or_take_back(store: Store, log: Log, change: Change) -> bool:
         return False
     await log.check(store)
     return True
-
-
-@rule
-async def closing_twice(bench: StoreBench) -> None:
-    """A store that is closed can be closed once more."""
-    async with bench.opened() as store:
-        await store.create(Log().begin())
-        await store.aclose()
-        await store.aclose()
-
-
-@rule
-async def closing_finishes_what_is_under_way(bench: StoreBench) -> None:
-    """A commit under way when the store is closed is kept if it returns, and leaves nothing if it raises."""
-    logs = [Log(f"t-{number}") for number in range(20)]
-    outcomes: dict[str, str] = {}
-
-    async def commit(log: Log, store: Store) -> None:
-        change = log.change(step("a"), step("b"))
-        try:
-            await store.commit(log.id, change)
-        except StoreError:
-            log.take_back()
-            outcomes[log.id] = "raised"
-        else:
-            outcomes[log.id] = "returned"
-
-    async with bench.opened() as store:
-        for log in logs:
-            await store.create(log.begin())
-        async with anyio.create_task_group() as tasks:
-            for log in logs:
-                tasks.start_soon(commit, log, store)
-            await anyio.lowlevel.checkpoint()
-            await store.aclose()
-        expect_same("the number of commits that came to an end", len(outcomes), len(logs))
-    async with bench.reopened() as store:
-        for log in logs:
-            await log.check(store)

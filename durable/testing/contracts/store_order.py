@@ -1,4 +1,4 @@
-"""Rules for stores: many at once, in order, and cancellation."""
+"""Rules for stores: many at once, in order, cancellation, and the end."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import msgspec
 
 from ..._wire import ExecutionStatus
 from ...abc import Change, OperationExtra, Store
+from ...exceptions import StoreError
 from .log import Log, step
 from .rules import expect, expect_same, in_order
 from .store_bench import StoreBench, StoreRules
@@ -157,3 +158,42 @@ async def _cancelled(store: Store, log: Log, change: Change, turns: int) -> None
         await log.check(store)
     else:
         expect_same("find() of an execution that was not created", await store.find(log.record.name), None)
+
+
+@rule
+async def closing_twice(bench: StoreBench) -> None:
+    """A store that is closed can be closed once more."""
+    async with bench.opened() as store:
+        await store.create(Log().begin())
+        await store.aclose()
+        await store.aclose()
+
+
+@rule
+async def closing_finishes_what_is_under_way(bench: StoreBench) -> None:
+    """A commit under way when the store is closed is kept if it returns, and leaves nothing if it raises."""
+    logs = [Log(f"t-{number}") for number in range(20)]
+    outcomes: dict[str, str] = {}
+
+    async def commit(log: Log, store: Store) -> None:
+        change = log.change(step("a"), step("b"))
+        try:
+            await store.commit(log.id, change)
+        except StoreError:
+            log.take_back()
+            outcomes[log.id] = "raised"
+        else:
+            outcomes[log.id] = "returned"
+
+    async with bench.opened() as store:
+        for log in logs:
+            await store.create(log.begin())
+        async with anyio.create_task_group() as tasks:
+            for log in logs:
+                tasks.start_soon(commit, log, store)
+            await anyio.lowlevel.checkpoint()
+            await store.aclose()
+        expect_same("the number of commits that came to an end", len(outcomes), len(logs))
+    async with bench.reopened() as store:
+        for log in logs:
+            await log.check(store)
