@@ -5,6 +5,7 @@ from __future__ import annotations
 from .clock import SkippingClock as SkippingClock
 from .contracts import ContractError as ContractError
 from .contracts import ContractReport as ContractReport
+from .contracts import check_client as check_client
 from .contracts import check_store as check_store
 from .faults import FaultKind as FaultKind
 from .faults import Faults as Faults

@@ -20,7 +20,7 @@ import msgspec
 from durable._wire.calls import CheckpointUpdatedExecutionState, GetDurableExecutionStateResponse
 from durable._wire.codec import CHECKPOINT_REQUEST, CHECKPOINT_RESPONSE, STATE_RESPONSE
 from durable.abc import ServiceClient
-from durable.exceptions import ServiceError
+from durable.exceptions import ServiceError, StaleTokenError
 
 from .http import ConnectionLostError, Reply, Request, serve
 from .model import is_signed, operation, violations
@@ -116,7 +116,7 @@ class FakeLambda:
                 body = await self._state(arn, parameters)
         except ServiceError as refused:
             text = str(refused).removeprefix(f"{refused.code}: ")
-            return error(400, refused.code or "InvalidParameterValueException", text)
+            return error(_status_of(refused), refused.code or "InvalidParameterValueException", text)
         self.violations += violations(operation(name).output_shape, json.loads(body), f"answer of {name}")
         return Reply(body)
 
@@ -180,6 +180,13 @@ def error(status: int, code: str, message: str, **more: str) -> Reply:
     """An error as Lambda answers it."""
     body = json.dumps({"Type": "User", "message": message, **more}).encode()
     return Reply(body, status, (("Content-Type", "application/json"), ("X-Amzn-Errortype", code)))
+
+
+def _status_of(refused: ServiceError) -> int:
+    """As AWS answers it: what is worth a repeat is 429 or 500, but for a stale token."""
+    if not refused.retryable or isinstance(refused, StaleTokenError):
+        return 502 if (refused.code or "").startswith("KMS") else 400
+    return 429 if refused.code == "TooManyRequestsException" else 500
 
 
 _REFUSALS: dict[Fault | None, Reply] = {

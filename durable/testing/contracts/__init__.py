@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .client import CLIENT_RULES as CLIENT_RULES
+from .client import check_client as check_client
 from .rules import ContractError as ContractError
 from .rules import ContractReport as ContractReport
 from .rules import Rule as Rule

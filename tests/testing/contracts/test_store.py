@@ -12,6 +12,7 @@ from durable.abc import ExecutionRecord, Store
 from durable.testing import ContractError, check_store
 from durable.testing.contracts import STORE_RULES
 from tests.testing.contracts import broken_stores as broken
+from tests.testing.contracts import broken_values as values
 from tests.testing.contracts.broken_stores import GoodStore, ListInbox
 
 pytestmark = pytest.mark.anyio
@@ -47,26 +48,26 @@ BROKEN: list[tuple[str, type[Store]]] = [
     ("an_execution_whose_creation_is_cancelled_exists_or_not", broken.ReservesNames),
     ("closing_twice", broken.ClosesOnce),
     ("closing_finishes_what_is_under_way", broken.DropsWhatIsUnderWay),
-    ("executions_by_status", broken.SortsById),
-    ("the_executions_of_a_function_are_listed", broken.ListsWithInputs),
-    ("the_executions_of_a_function_are_listed", broken.ListsEveryStatus),
-    ("the_executions_of_a_function_are_listed", broken.IncludesTheLimit),
-    ("a_listing_comes_in_pages", broken.HasAlwaysANextPage),
-    ("a_listing_comes_in_pages", broken.PagesAreTooLong),
-    ("what_happens_between_two_pages_repeats_nothing", broken.CountsFromTheBeginning),
-    ("texts_come_back_as_they_were", broken.DropsNul),
-    ("texts_come_back_as_they_were", broken.Composes),
-    ("the_largest_payloads", broken.Truncates),
-    ("every_type_of_operation_comes_back_as_it_was", broken.ForgetsCallees),
-    ("every_type_of_operation_comes_back_as_it_was", broken.RoundsTimes),
-    ("every_event_comes_back_as_it_was", broken.ForgetsWhenInvocationsBegan),
-    ("every_optional_field_comes_back_as_it_was", broken.ForgetsCallers),
-    ("every_optional_field_comes_back_as_it_was", broken.TakesEmptyForNothing),
-    ("an_engine_goes_on_where_it_was", broken.ForgetsParentsOfCallbacks),
-    ("an_inbox_begins_empty", broken.with_inbox(broken.PhantomInbox)),
-    ("requests_stay_until_there_is_a_reply", broken.with_inbox(broken.NewestFirstInbox)),
-    ("requests_stay_until_there_is_a_reply", broken.with_inbox(broken.OnceInbox)),
-    ("a_request_is_found_whenever_it_comes", broken.with_inbox(broken.DeafInbox)),
+    ("executions_by_status", values.SortsById),
+    ("the_executions_of_a_function_are_listed", values.ListsWithInputs),
+    ("the_executions_of_a_function_are_listed", values.ListsEveryStatus),
+    ("the_executions_of_a_function_are_listed", values.IncludesTheLimit),
+    ("a_listing_comes_in_pages", values.HasAlwaysANextPage),
+    ("a_listing_comes_in_pages", values.PagesAreTooLong),
+    ("what_happens_between_two_pages_repeats_nothing", values.CountsFromTheBeginning),
+    ("texts_come_back_as_they_were", values.DropsNul),
+    ("texts_come_back_as_they_were", values.Composes),
+    ("the_largest_payloads", values.Truncates),
+    ("every_type_of_operation_comes_back_as_it_was", values.ForgetsCallees),
+    ("every_type_of_operation_comes_back_as_it_was", values.RoundsTimes),
+    ("every_event_comes_back_as_it_was", values.ForgetsWhenInvocationsBegan),
+    ("every_optional_field_comes_back_as_it_was", values.ForgetsCallers),
+    ("every_optional_field_comes_back_as_it_was", values.TakesEmptyForNothing),
+    ("an_engine_goes_on_where_it_was", values.ForgetsParentsOfCallbacks),
+    ("an_inbox_begins_empty", values.with_inbox(values.PhantomInbox)),
+    ("requests_stay_until_there_is_a_reply", values.with_inbox(values.NewestFirstInbox)),
+    ("requests_stay_until_there_is_a_reply", values.with_inbox(values.OnceInbox)),
+    ("a_request_is_found_whenever_it_comes", values.with_inbox(values.DeafInbox)),
 ]
 
 
