@@ -8,15 +8,22 @@ from typing import Any
 
 import msgspec
 
-from ._wire import ErrorObject, ExecutionStatus, Operation, OperationUpdate, Timestamp
-from ._wire.calls import CheckpointDurableExecutionResponse, GetDurableExecutionStateResponse
-from ._wire.events import EventType
+# What the ports speak of is theirs as well: whoever writes a store or a client imports it from here.
+from ._wire import ErrorObject as ErrorObject
+from ._wire import ExecutionStatus as ExecutionStatus
+from ._wire import Operation as Operation
+from ._wire import OperationUpdate as OperationUpdate
+from ._wire import Timestamp as Timestamp
+from ._wire.calls import CheckpointDurableExecutionResponse as CheckpointDurableExecutionResponse
+from ._wire.calls import GetDurableExecutionStateResponse as GetDurableExecutionStateResponse
+from ._wire.events import EventType as EventType
 
 
 class ServiceClient(ABC):
     """The durable execution service as one invocation of a function sees it (PROTOCOL section 1).
 
-    Nothing above this port knows which service answers: AWS, the embedded engine or a fake.
+    Nothing above this port knows which service answers: AWS, the embedded engine or a fake. Calls may be made at
+    once, for one execution or several, and may be cancelled. `durable.testing.check_client` checks all this.
 
     Attributes:
         max_operations: How many operations an execution may have; `None` if there is no limit.
@@ -307,6 +314,9 @@ class Inbox(ABC):
 class Store(ABC):
     """Where the embedded engine keeps executions. What a method has returned from is durable.
 
+    Of a change whose call is cancelled all is applied or nothing, and nothing of it after a later call. Whoever
+    commits to an execution has created or loaded it before. `durable.testing.check_store` checks all this.
+
     Attributes:
         inbox: Where others leave requests for the engine; `None` if the store can have none.
     """
@@ -327,7 +337,7 @@ class Store(ABC):
         """Apply a change, all of it or nothing. Changes of one execution are applied in the order of the calls.
 
         Raises:
-            StoreError: It was not applied.
+            StoreError: It was not applied: there is no such execution, or it could not be kept.
         """
 
     @abstractmethod
@@ -348,8 +358,12 @@ class Store(ABC):
 
     @abstractmethod
     async def events(self, execution_id: str, after: int = 0) -> Sequence[tuple[int, EventRecord]]:
-        """An execution's history with its numbers, from the one after `after`."""
+        """An execution's history with its numbers, from the one after `after`.
+
+        Raises:
+            StoreError: There is no such execution.
+        """
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Finish what is under way and let go of everything."""
+        """Finish what is under way and let go of everything. A store that is closed may be closed again."""
