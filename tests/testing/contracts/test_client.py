@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 
 from durable.abc import ServiceClient
-from durable.testing import ContractError, check_client
+from durable.testing import ContractError, Faults, check_client
 from durable.testing.contracts import CLIENT_RULES
+from tests.harness import SlowClient
 from tests.testing.contracts import broken_clients as broken
 from tests.testing.contracts.broken_clients import Passing
 
@@ -54,12 +55,6 @@ BROKEN: list[tuple[str, type[Passing]]] = [
 HANGS = {broken.LosesConnections, broken.HasOneConnection}
 
 
-@asynccontextmanager
-async def itself(service: ServiceClient) -> AsyncGenerator[ServiceClient]:
-    """The service, without any way to it."""
-    yield service
-
-
 @pytest.mark.parametrize(("rule", "kind"), BROKEN)
 async def test_what_is_broken_is_named(rule: str, kind: type[Passing]):
     """The whole suite stops at the rule that the client breaks, and says what it was to be and what it is."""
@@ -86,8 +81,22 @@ def test_every_rule_can_be_broken():
     assert all(rule.states.endswith(".") for rule in CLIENT_RULES)
 
 
-async def test_the_service_is_its_own_client():
-    """The service in this process does all that a client of it has to do."""
-    report = await check_client(itself)
+CLIENTS: dict[str, Callable[[ServiceClient], ServiceClient]] = {
+    "the service": lambda service: service,
+    "slow": lambda service: SlowClient(service, 3),
+    "late": Faults(seed=1, rate=0.5, kinds=["late"]),
+    "twice": Faults(seed=2, rate=0.5, kinds=["twice"]),
+}
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+async def test_clients_that_do_all(client: str):
+    """The service itself does all that a client of it has to do; so does who is slow, or says everything twice."""
+
+    @asynccontextmanager
+    async def connect(service: ServiceClient) -> AsyncGenerator[ServiceClient]:
+        yield CLIENTS[client](service)
+
+    report = await check_client(connect)
     assert report.checked == [rule.name for rule in CLIENT_RULES]
     assert report.skipped == {}
