@@ -572,3 +572,20 @@ class TargetNotFoundError(DurableError, LookupError):
 
     def __init__(self, target: str, why: str) -> None:
         super().__init__(f"cannot load {target!r}: {why}")
+
+
+# --- Who tests code against what it has recorded -----------------------------------------------------------------
+
+
+class HistoryError(DurableError, ValueError):
+    """A recorded history cannot be replayed: it is no history, is not whole, or was written without its data.
+
+    Attributes:
+        source: The file, or what else it came from.
+        why: What is wrong with it.
+    """
+
+    def __init__(self, source: str, why: str) -> None:
+        super().__init__(f"{source} cannot be replayed: {why}")
+        self.source = source
+        self.why = why

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from ._engine.invocation import Invocation
+    from ._engine.rehearsal import Rehearsal
     from .abc import Clock, Serde, ServiceClient
 
 
@@ -151,6 +152,27 @@ class DurableFunction(Generic[InputT, ResultT]):
         settings = Settings(serde=self._options.serde, logger=self._options.logger)
         return await run_invocation(event, client, clock, self._body, settings)
 
+    async def rehearse(
+        self, event: InvocationInput, client: ServiceClient, *, clock: Clock, rehearsal: Rehearsal
+    ) -> InvocationOutput:
+        """The same, but nothing new is done: how far the code has come is told to `rehearsal`.
+
+        Args:
+            event: What a service would hand to the function.
+            client: What takes for granted what is told to it.
+            clock: Wall-clock time.
+            rehearsal: A new one.
+
+        Raises:
+            MalformedPayloadError: As for `invoke`.
+            NonDeterminismError: The same.
+            OSError: The same.
+        """
+        from ._engine.invocation import Settings, run_invocation  # only here, as above
+
+        settings = Settings(serde=self._options.serde, logger=self._options.logger, rehearsal=rehearsal)
+        return await run_invocation(event, client, clock, self._body, settings)
+
     # --- Inputs and results ----------------------------------------------------------------------------------
 
     async def dump_input(self, value: InputT) -> str:
@@ -164,6 +186,15 @@ class DurableFunction(Generic[InputT, ResultT]):
         payload = await _encode(converter, value, what)
         await _decode(converter, payload, what)
         return payload
+
+    async def load_input(self, payload: str | None) -> InputT:
+        """An input from its text, by the function's annotation.
+
+        Raises:
+            SerializationError: It does not fit the annotation.
+        """
+        value: InputT = await _decode(self._input_converter(), payload, f"the input of {self.name}")
+        return value
 
     async def load_result(self, payload: str | None) -> ResultT:
         """A result from its text, by the function's return annotation.

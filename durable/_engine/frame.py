@@ -165,6 +165,8 @@ class Frame:
         They depend on where the code stands and on how much was drawn since the last operation: one more of them
         does not change those that are drawn after the next operation.
         """
+        if self.invocation.rehearsal is not None:
+            self.invocation.rehearsal.draws = True
         at, number = self._drawn
         self._drawn = (self._position, number + 1 if at == self._position else 1)
         return drawn(self.invocation.arn, kind, self.prefix, *self._drawn)

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from logging import Logger
 
     from ..abc import Clock, Serde, ServiceClient
+    from .rehearsal import Rehearsal
 
 
 Body = Callable[["Invocation", str | None], Awaitable[str]]
@@ -83,10 +84,12 @@ class Settings(NamedTuple):
     Attributes:
         serde: Encodes and decodes values; by default JSON by annotation.
         logger: Where `ctx.logger` sends messages to; by default the logger `durable.execution`.
+        rehearsal: If nothing new is to be done: what is told of how far the code has come.
     """
 
     serde: Serde | None = None
     logger: Logger | None = None
+    rehearsal: Rehearsal | None = None
 
 
 class Invocation:
@@ -109,6 +112,7 @@ class Invocation:
         self.clock = clock
         self.serde = settings.serde
         self.logger = settings.logger
+        self.rehearsal = settings.rehearsal
         self.current_task = current_task_function()
         self.probe = probe_var.get()
         # For a probe: whether something new has been done, and whether what would have been next was put off.

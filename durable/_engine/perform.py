@@ -37,6 +37,7 @@ class Verb(ABC, Generic[T]):
         may_lag: Whether its success, inside of a batch, may be handed out before it is recorded.
         loads: Whether it takes an `await` to have its result from its record.
         ended_by_others: Whether it waits for what ends without the code's doing.
+        is_rehearsed: Whether its body is code of the workflow's own, which has no effects.
     """
 
     __slots__ = ("identity",)
@@ -46,6 +47,7 @@ class Verb(ABC, Generic[T]):
     may_lag = False
     loads = False
     ended_by_others = False
+    is_rehearsed = False
     identity: Identity
 
     def called(self, frame: Frame) -> Coroutine[Any, Any, T]:
@@ -127,6 +129,8 @@ async def perform(frame: Frame, verb: Verb[T], operation_id: str | None = None) 
     recorded = invocation.history.get(operation_id)
     if recorded is not None and not verb.identity.matches(recorded):
         await diverge(frame, recorded, str(verb.identity))
+    if invocation.rehearsal is not None:
+        return await invocation.rehearsal.perform(frame, verb, operation_id, recorded)
     while True:
         decision = verb.decide(recorded)
         if isinstance(decision, (Return, Raise)):
@@ -140,7 +144,7 @@ async def perform(frame: Frame, verb: Verb[T], operation_id: str | None = None) 
             value = await verb.replay(frame, operation_id)
             frame.settle()
             return value
-        await _admit(frame, verb, recorded)
+        await admit(frame, verb, recorded)
         await _carry_out(frame, verb, operation_id, decision)
         invocation.has_advanced = True
         recorded = invocation.history.get(operation_id)
@@ -279,6 +283,8 @@ def note_start(frame: Frame, verb: Verb[Any], operation_id: str, saga: Enclosing
     invocation = frame.invocation
     if invocation.ending or frame.finished or frame.branch.stopped or (saga is not None and saga.doomed()):
         return
+    if invocation.rehearsal is not None:
+        return
     try:
         invocation.budget.take(saga)
     except OperationBudgetError:
@@ -296,7 +302,7 @@ def note_fact(frame: Frame, operation_id: str, name: str, fact: str) -> None:
         fact: What is to be known, as JSON.
     """
     invocation = frame.invocation
-    if invocation.ending is None and not frame.finished:
+    if invocation.ending is None and not frame.finished and invocation.rehearsal is None:
         invocation.budget.take(None)
         identity = Identity(OperationType.STEP, SubType.STEP, name[:MAX_NAME_LENGTH], frame.context_id)
         for action, payload in ((OperationAction.START, None), (OperationAction.SUCCEED, fact)):
@@ -313,7 +319,7 @@ def note_fact(frame: Frame, operation_id: str, name: str, fact: str) -> None:
             )
 
 
-async def _admit(frame: Frame, verb: Verb[T], recorded: Operation | None) -> None:
+async def admit(frame: Frame, verb: Verb[T], recorded: Operation | None) -> None:
     """Before anything new happens: is there still room for it here?"""
     if recorded is not None and verb.identity.type is OperationType.CONTEXT:
         return  # it has begun and is entered: what is new inside it is refused there

@@ -116,6 +116,9 @@ class FanOut(Generic[T]):
         self._flat = policy.nesting == "flat"
         self._id_of_all = owner.context_id or ""
         # Whether nothing of it can be recorded: then nobody needs to look.
+        if owner.invocation.rehearsal is not None:
+            # Asked for only while its own record does not tell how it ended.
+            owner.invocation.rehearsal.seen.add(outcome_id(self._id_of_all))
         self._is_new = record is None and self._id_of_all not in owner.invocation.history
         # How it ended, or how it was decided before it could end, if that is recorded.
         self._record = record or (None if self._is_new else self._recorded_decision())

@@ -25,6 +25,7 @@ class ChildVerb(BodyVerb[T]):
     """One child context: a body that gets a frame of its own."""
 
     __slots__ = ("_body",)
+    is_rehearsed = True
 
     def __init__(
         self,

@@ -50,6 +50,7 @@ class FanOutVerb(BodyVerb[BatchResult[T]]):
         "_name",
         "_policy",
     )
+    is_rehearsed = True
 
     def __init__(
         self,

@@ -41,6 +41,8 @@ def now(frame: Frame) -> datetime:
     if recorded is not None and (isinstance(decision, Park) or not verb.identity.matches(recorded)):
         fail_divergence(frame, recorded, str(verb.identity))
         return time
+    if recorded is not None and invocation.rehearsal is not None:
+        invocation.rehearsal.seen.add(recorded.id)
     if isinstance(decision, Raise):
         frame.take()
         frame.settle()

@@ -303,6 +303,8 @@ class TaskGroup(Generic[ContextT]):
         self._stop_id = outcome_id(self._frame.prefix or "")
         recorded = self._frame.invocation.history.get(self._stop_id)
         if recorded is not None and recorded.is_final:
+            if self._frame.invocation.rehearsal is not None:
+                self._frame.invocation.rehearsal.seen.add(recorded.id)
             self._stop = _decode_stop(recorded.result)
             self._stop_is_recorded = True
             self._group.stop(known=self._stop.inside)

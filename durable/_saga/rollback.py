@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from .._engine.frame import Frame
+from .._engine.frame import Frame, user_location
 from .._engine.perform import diverge
 from .._kernel.errors import decode_error, encode_error
 from .._kernel.history import Identity
@@ -49,6 +49,7 @@ from .._wire.limits import MAX_PAYLOAD_BYTES
 from ..exceptions import (
     MalformedPayloadError,
     MissingCompensationError,
+    NonDeterminismError,
     RollbackTimeoutError,
     SagaRolledBackError,
 )
@@ -97,6 +98,8 @@ class Rollback:
             return None
         if not self._saga.matches(recorded):
             await diverge(self._frame, recorded, str(self._saga))
+        if self._frame.invocation.rehearsal is not None:
+            self._frame.invocation.rehearsal.seen |= {self._id, rollback_id(self._id)}
         if recorded.is_final:
             return self._report_in(recorded)
         # A crash may have come between the two: it has begun, nothing is undone, and why is found out again.
@@ -236,10 +239,20 @@ class Rollback:
         for undo in plan.undo:
             entry = registered.get(undo.id)
             if entry is None or entry.name != undo.name:
+                self._rehearse_missing(undo)
                 found = "registers none" if entry is None else f"registers one under the name {entry.name!r}"
                 entry = Entry(forward_id=undo.id, name=undo.name, undo=_missing, args=(undo.name, found))
             planned.append(entry)
         return planned
+
+    def _rehearse_missing(self, undo: PlannedUndo) -> None:
+        """In a rehearsal it is no matter for the rollback's report: the code does not follow its history."""
+        invocation = self._frame.invocation
+        recorded = invocation.history.get(compensation_id(self._id, undo.id))
+        if invocation.rehearsal is not None and (recorded is None or not recorded.is_final):
+            where = f"the rollback of {self._saga}, {user_location()}"
+            planned = f"{SubType.COMPENSATION} {undo.name!r}"
+            invocation.fail(NonDeterminismError(planned, "no compensation of that name and step", where))
 
     def _plan(self) -> Plan | None:
         recorded = self._frame.invocation.history.get(rollback_id(self._id))

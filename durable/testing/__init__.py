@@ -14,6 +14,8 @@ from .harness import UnusedStandInError as UnusedStandInError
 from .harness import durable_test as durable_test
 from .history import History as History
 from .probe import Crash as Crash
+from .replaying import ReplayResult as ReplayResult
+from .replaying import replay as replay
 from .run import TestCallback as TestCallback
 from .run import TestRun as TestRun
 from .schedule import trio_schedule as trio_schedule
