@@ -358,7 +358,7 @@ class Frame:
     @property
     def is_replaying(self) -> bool:
         """Whether what comes next has been recorded: the code runs over ground it has covered before."""
-        if self.finished or self.unasked() is not None:
+        if self.finished or self.invocation.rehearsal is not None or self.unasked() is not None:
             return True
         history = self.invocation.history
         return any(operation_id(outer[0], outer[1] + 1) in history for outer in self._around)

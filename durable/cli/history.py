@@ -23,8 +23,8 @@ Works while an engine is at work on the store, and on a server (--endpoint) or A
 """
 
 EPILOG: Final = (
-    "--json: the document that GetDurableExecutionHistory answers with, Events and all; it can be kept as a "
-    "history file, to replay code against."
+    "--json: the document that GetDurableExecutionHistory answers with, Events and all, and DurableExecutionArn. "
+    "It can be kept as a history file, to replay code against (durable replay)."
 )
 
 _SHOWN = 200
@@ -44,18 +44,21 @@ def history(
     """Show an execution's events."""
     from .reading import find, look
 
-    async def read(reader: Source) -> Sequence[Event]:
-        await find(reader, name)
-        return await reader.history(name)
+    async def read(reader: Source) -> tuple[str, Sequence[Event]]:
+        record = await find(reader, name)
+        return record.arn, await reader.history(name)
 
-    events = look(place.of(function), read)
+    arn, events = look(place.of(function), read)
     if as_document:
         import msgspec
 
         from .._wire.codec import HISTORY_RESPONSE
         from .._wire.events import GetDurableExecutionHistoryResponse
 
-        document = HISTORY_RESPONSE.encode(GetDurableExecutionHistoryResponse(events=tuple(events)))
+        page = HISTORY_RESPONSE.encode(GetDurableExecutionHistoryResponse(events=tuple(events)))
+        # Whose it is: no event tells, and what code draws by chance depends on it (see `durable replay`).
+        fields = msgspec.json.decode(page, type=dict[str, msgspec.Raw])
+        document = msgspec.json.encode({"DurableExecutionArn": arn, **fields})
         sys.stdout.write(f"{msgspec.json.format(document, indent=2).decode()}\n")
     else:
         _print(events)

@@ -261,22 +261,23 @@ def reporting(command: Callable[P, ExitCode]) -> Callable[P, None]:
             raise
         except KeyboardInterrupt as error:
             code = code_of(error)
-            _report("interrupted", error if debug else None)
+            report("interrupted", error if debug else None)
         except DurableError as error:
             code = error.code if isinstance(error, CommandError) else code_of(error)
-            _report(str(error), error if debug else None, _hint(error))
+            report(str(error), error if debug else None, _hint(error))
         except BrokenPipeError:
             # Whoever read our output has left, as `| head` does: no reason for complaints, at exit neither.
             code = ExitCode.UNHEARD
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except Exception as error:  # noqa: BLE001 - whatever it is: a traceback, and an exit code that means something
-            _report(f"{type(error).__name__}: {error}", error)
+            report(f"{type(error).__name__}: {error}", error)
         raise typer.Exit(code)
 
     return run
 
 
-def _report(message: str, error: BaseException | None, hint: str | None = None) -> None:
+def report(message: str, error: BaseException | None, hint: str | None = None) -> None:
+    """Tell what cannot be done on standard error; with the traceback of an error, if one is given."""
     from .terminal import console_for
 
     console = console_for(sys.stderr)

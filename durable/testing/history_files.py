@@ -99,8 +99,7 @@ def read_history(source: HistorySource, name: str | None = None) -> RecordedHist
     Raises:
         HistoryError: It cannot be read, is no history, is not whole, or was written without its data.
     """
-    shown, documents = _documents_in(source)
-    shown = name or shown
+    shown, documents = _documents_in(source, name or "the history")
     pages = [_page_of(document, shown) for document in documents]
     arns = {str(arn) for document in documents if (arn := _arn_in(document)) is not None}
     if len(arns) > 1:
@@ -113,13 +112,12 @@ def read_history(source: HistorySource, name: str | None = None) -> RecordedHist
 # --- From bytes to pages -----------------------------------------------------------------------------------------
 
 
-def _documents_in(source: HistorySource) -> tuple[str, list[Any]]:
+def _documents_in(source: HistorySource, shown: str) -> tuple[str, list[Any]]:
     """What is in a source, parsed, and what to call it."""
     if isinstance(source, os.PathLike):
         return str(source), _parsed(_bytes_of(Path(source)), str(source))
     if isinstance(source, str) and not source.lstrip().startswith(("{", "[")):
         return source, _parsed(_bytes_of(Path(source)), source)
-    shown = "the history"
     if isinstance(source, (str, bytes)):
         return shown, _parsed(source, shown)
     if isinstance(source, Mapping):

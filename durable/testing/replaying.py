@@ -108,7 +108,7 @@ class ReplayResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def replay(
-    function: DurableFunction[Any, Any], history: HistorySource, *, arn: str | None = None
+    function: DurableFunction[Any, Any], history: HistorySource | RecordedHistory, *, arn: str | None = None
 ) -> ReplayResult:
     """Run a durable function over a recorded history, and tell whether it follows it.
 
@@ -135,7 +135,7 @@ async def replay(
     given: object = function
     if not isinstance(given, DurableFunction):
         raise NotDurableError(repr(function), "replay() takes one")
-    recorded = read_history(history)
+    recorded = history if isinstance(history, RecordedHistory) else read_history(history)
     known = arn or recorded.arn
     guessed = known or _local_arn(function, recorded)
     # The last part of an ARN is what the EXECUTION operation is found by.

@@ -210,11 +210,12 @@ def test_history_of_waits_and_retries(durable: Call):
 
 @pytest.mark.usefixtures("store")
 def test_history_for_machines_is_a_history_file(durable: Call):
-    """The wire's own codec reads it, and makes the same of it."""
+    """The wire's own codec reads it, and makes the same of it; and it says whose it is."""
     document = durable("history", "bad", "--json")
     decoded = HISTORY_RESPONSE.decode(document.out)
     assert [event.event_id for event in decoded.events] == list(range(1, len(decoded.events) + 1))
-    assert json.loads(HISTORY_RESPONSE.encode(decoded)) == document.document
+    arn = durable("show", "bad", "--json").document["arn"]
+    assert {"DurableExecutionArn": arn, **json.loads(HISTORY_RESPONSE.encode(decoded))} == document.document
     assert decoded.events[-1].event_type == "ExecutionFailed"
 
 

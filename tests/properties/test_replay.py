@@ -11,13 +11,12 @@ from hypothesis import given, note
 
 from durable._wire import InvocationStatus
 from durable._wire.events import Event
-from durable.testing import ReplayResult, replay
+from durable.testing import ReplayResult, replay, trio_schedule
 from tests.harness import CrashError, Harness
 from tests.properties.examples import EXAMPLES
 from tests.properties.programs import Run, Saga, programs
 from tests.recorded import events_of
 from tests.saga.world import answer, callbacks
-from tests.sweep import trio_seed
 
 crashes = st.sets(st.integers(1, 30), max_size=3)
 
@@ -35,7 +34,7 @@ def test_a_random_saga_follows_what_it_has_recorded(backend: str) -> None:
     def check_one(program: Saga, crashes: set[int], seed: int) -> None:
         note(f"{backend}, seed {seed}")
         histories: list[Sequence[Event]] = []
-        with trio_seed(seed):
+        with trio_schedule(seed):
             anyio.run(execute, program, crashes, histories.append, backend=backend)
             for events in histories:
                 note("\n".join(map(shown, events)))
