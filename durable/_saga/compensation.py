@@ -34,9 +34,9 @@ async def perform_or_look_up(frame: Frame, verb: Verb[T], operation_id: str) -> 
         Exception: What the operation failed with.
     """
     recorded = frame.invocation.history.get(operation_id)
+    if frame.invocation.rehearsal is not None:
+        frame.invocation.rehearsal.seen.add(operation_id)
     if recorded is not None and recorded.is_final and verb.identity.matches(recorded):
-        if frame.invocation.rehearsal is not None:
-            frame.invocation.rehearsal.seen.add(operation_id)
         decision = verb.decide(recorded)
         if isinstance(decision, Return):
             return verb.value(decision.payload)

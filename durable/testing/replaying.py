@@ -209,12 +209,14 @@ class _Replay:
         """Something recorded that the code has not come to."""
         history = self._history
         seen = self._rehearsal.seen
-        stands = {halt.operation_id for halt in self._rehearsal.halts}
         closed: set[str] = set()
         for operation in history.operations:
-            if operation.parent_id in closed or (operation.sub_type in _NOT_CALLED and operation.id in stands):
+            if operation.parent_id in closed:
                 closed.add(operation.id)
-            elif operation.id not in seen:
+                continue
+            if operation.sub_type in _NOT_CALLED:
+                closed.add(operation.id)
+            if operation.id not in seen:
                 where = f"event {history.numbers[operation.id]} of the history"
                 return NonDeterminismError(_described(operation), f"that the code {self._then()} without it", where)
         return None
