@@ -13,7 +13,7 @@ PACKAGE = Path(durable.__file__).parent
 
 # From the bottom up. A module may import from its own layer and from those below, never from above.
 LAYERS = [
-    ["exceptions"],
+    ["exceptions", "lint"],
     ["_wire"],
     ["abc"],
     ["_kernel"],
@@ -28,7 +28,7 @@ LAYERS = [
     ["__main__"],
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
-PURE = ("_wire", "_kernel", "exceptions", "local.machine")
+PURE = ("_wire", "_kernel", "exceptions", "local.machine", "lint")
 IMPURE = {
     "anyio",
     "asyncio",
