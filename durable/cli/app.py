@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import typer
 
-from . import callback, cancel, dev, history, ls, replay, resume, run, saga, show, start, stop, wait
+from . import callback, cancel, check, dev, history, ls, replay, resume, run, saga, show, start, stop, wait
 from .exits import explain
 from .texts import paragraphs
 
@@ -30,6 +30,7 @@ app = typer.Typer(
 )
 
 RUNNING: Final = "Run"
+WRITING: Final = "Write"
 LOOKING: Final = "Look"
 ACTING: Final = "Act"
 
@@ -42,7 +43,8 @@ app.command("ls", help=ls.HELP, epilog=ls.EPILOG, rich_help_panel=LOOKING)(ls.ls
 app.command("show", help=show.HELP, epilog=show.EPILOG, rich_help_panel=LOOKING)(show.show)
 app.command("history", help=history.HELP, epilog=history.EPILOG, rich_help_panel=LOOKING)(history.history)
 app.command("wait", help=wait.HELP, epilog=wait.EPILOG, rich_help_panel=LOOKING)(wait.wait)
-app.command("replay", help=replay.HELP, epilog=replay.EPILOG, rich_help_panel=LOOKING)(replay.replay)
+app.command("replay", help=replay.HELP, epilog=replay.EPILOG, rich_help_panel=WRITING)(replay.replay)
+app.command("check", help=check.HELP, epilog=check.EPILOG, rich_help_panel=WRITING)(check.check)
 app.add_typer(callback.app, name="callback", help=callback.HELP, rich_help_panel=ACTING)
 app.add_typer(saga.app, name="saga", help=saga.HELP, rich_help_panel=ACTING)
 app.command("cancel", help=cancel.HELP, epilog=cancel.EPILOG, rich_help_panel=ACTING)(cancel.cancel)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from typing import cast
 
@@ -32,6 +32,13 @@ MEANING = {
     ExitCode.UNHEARD: "nobody reads the output any more: durable resume goes on",
     ExitCode.TERMINATED: "terminated by SIGTERM: durable resume goes on",
 }
+
+CHECKED = {
+    ExitCode.SUCCEEDED: "nothing was found",
+    ExitCode.FAILED: "something was found, or a file cannot be read or parsed",
+    ExitCode.USAGE: MEANING[ExitCode.USAGE],
+}
+"""What they mean of `durable check`, which runs nothing."""
 
 _RANK = (
     ExitCode.SUCCEEDED,
@@ -71,6 +78,6 @@ def exit_in(error: BaseException) -> SystemExit | None:
     return None
 
 
-def explain() -> str:
+def explain(meaning: Mapping[ExitCode, str] = MEANING) -> str:
     """Exit codes as a help text tells them."""
-    return "\n".join(["Exit codes", *(f"{code.value:>5}  {MEANING[code]}" for code in sorted(ExitCode))])
+    return "\n".join(["Exit codes", *(f"{code.value:>5}  {meaning[code]}" for code in sorted(meaning))])
