@@ -15,6 +15,8 @@ from .options import CommandError, DebugOption, reporting
 from .texts import count_text, paragraphs, path_text, safe_text
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from ..lint import Finding
 
 HELP: Final = paragraphs("""
@@ -38,7 +40,9 @@ def check(
     paths: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="PATH...", help="Files, and directories with all that is in them.", show_default="."
+            metavar="PATH",
+            help="Files, and directories with all that is in them; by default the current one.",
+            show_default=False,
         ),
     ] = None,
     select: Annotated[
@@ -71,8 +75,10 @@ def check(
     tell = _tell_json if as_lines else _tell
     checked, bad, number = 0, 0, 0
     for path in _files(paths or [Path()]):
-        findings = [one for one in _check(path) if is_chosen(one.code, selected, ignored)]
-        tell(path_text(str(path)), findings)
+        source, found = _check(path)
+        findings = [one for one in found if is_chosen(one.code, selected, ignored)]
+        if findings:
+            tell(path_text(str(path)), source, findings)
         checked, bad, number = checked + 1, bad + bool(findings), number + len(findings)
     if not as_lines:
         _summarise(checked, bad, number)
@@ -111,32 +117,51 @@ def _is_skipped(directory: Path) -> bool:
     return name.startswith(".") or name in _SKIPPED or (directory / "pyvenv.cfg").exists()
 
 
-def _check(path: Path) -> list[Finding]:
+def _check(path: Path) -> tuple[bytes, list[Finding]]:
     from ..lint import Finding, check_source
 
     try:
         source = path.read_bytes()
     except OSError as error:
-        return [Finding(1, 1, "DUR001", f"cannot be read: {error.strerror or error}")]
-    return check_source(source)
+        return b"", [Finding(1, 1, "DUR001", f"cannot be read: {error.strerror or error}")]
+    return source, check_source(source)
 
 
-def _tell(path: str, findings: Sequence[Finding]) -> None:
-    """A line for each."""
-    if not findings:
-        return
+def _tell(path: str, source: bytes, findings: Sequence[Finding]) -> None:
+    """A line for each; on a terminal broken between words, and with the code that it is about."""
     from rich.text import Text
 
-    from .terminal import console_for
+    from .terminal import console_for, is_terminal, put
 
-    console = console_for(sys.stdout)
+    console, is_for_people = console_for(sys.stdout), is_terminal(sys.stdout)
+    code = source.decode(errors="replace").replace("\r\n", "\n").replace("\r", "\n").split("\n")
     for one in findings:
         where = f":{one.line}:{one.column}: "
         line = Text.assemble((safe_text(path), "bold"), (where, "dim"), (one.code, "bold red"), f" {one.message}")
-        console.print(line, soft_wrap=True)
+        if not is_for_people:
+            console.print(line, soft_wrap=True)
+            continue
+        console.print(line)
+        if one.line <= len(code):
+            for shown in _excerpt(code[one.line - 1], one):
+                put(console, shown)
+        put(console, "")
 
 
-def _tell_json(path: str, findings: Sequence[Finding]) -> None:
+def _excerpt(line: str, finding: Finding) -> Iterator[Text]:
+    """A line of code, and below it where in it something was found."""
+    from rich.cells import cell_len
+    from rich.text import Text
+
+    before = line[: finding.column - 1].expandtabs(4)
+    shown = line.expandtabs(4)
+    indent = len(shown) - len(shown.lstrip())
+    number = f"{finding.line:>6} | "
+    yield Text.assemble((number, "dim"), safe_text(shown[indent:]))
+    yield Text.assemble((" " * (len(number) - 2) + "| ", "dim"), (" " * (cell_len(before) - indent) + "^", "red"))
+
+
+def _tell_json(path: str, _: bytes, findings: Sequence[Finding]) -> None:
     from .machine import encode
 
     for one in findings:

@@ -110,7 +110,9 @@ def _finding(node: ast.AST, code: str, message: str, lines: Sequence[str]) -> Fi
 
 def _unreadable(error: Exception) -> Finding:
     if isinstance(error, SyntaxError):
-        return Finding(max(error.lineno or 1, 1), max(error.offset or 1, 1), "DUR001", f"no Python: {error.msg}")
+        return Finding(
+            max(error.lineno or 1, 1), max(error.offset or 1, 1), "DUR001", f"does not parse: {error.msg}"
+        )
     if isinstance(error, (RecursionError, MemoryError)):
         return Finding(1, 1, "DUR001", "cannot be parsed: it is nested too deeply")
     return Finding(1, 1, "DUR001", f"cannot be parsed: {error}")

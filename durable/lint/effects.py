@@ -26,13 +26,15 @@ class Effect:
     Attributes:
         node: Where.
         code: The rule that it is against in a durable function.
-        what: What it is: a call as it stands in the code, and what is wrong with it.
+        shown: What, as it stands in the code.
+        wrong: What is wrong with it.
         instead: What to do instead; `CTX` in it is the context.
     """
 
     node: ast.AST
     code: str
-    what: str
+    shown: str
+    wrong: str
     instead: str
 
 
@@ -65,8 +67,8 @@ class Effects:
         inside = None if function is None else self._first_inside(function)
         if function is None or inside is None:
             return None
-        line = getattr(inside.node, "lineno", 0)
-        return Effect(node, inside.code, f"{text_of(node.func)}(), by line {line}: {inside.what}", inside.instead)
+        shown = f"{text_of(node.func)}() comes to {inside.shown} (line {getattr(inside.node, 'lineno', 0)}), which"
+        return Effect(node, inside.code, shown, inside.wrong, inside.instead)
 
     def _called(self, call: ast.Call) -> Scope | None:
         """The function of this file whose body a call runs there and then."""
@@ -112,11 +114,11 @@ class Effects:
                 isinstance(parent, ast.Attribute) and self.analysis.module.resolve(parent) in known.ENVIRONMENT
             )
             if dotted in known.ENVIRONMENT_VALUES and not is_method:
-                return Effect(node, "DUR103", f"{text_of(node)} may be another on a replay", _ASK_ONCE)
+                return Effect(node, "DUR103", text_of(node), "may be another on a replay", _ASK_ONCE)
         changed = self._changed_global(node, function)
         if changed:
-            what = f"{changed} is global: every replay changes it again, and other executions see it"
-            return Effect(node, "DUR107", what, "return values, or keep it elsewhere in a step")
+            wrong = "is global: every replay changes it again, and other executions see it"
+            return Effect(node, "DUR107", changed, wrong, "return values, or keep it elsewhere in a step")
         return None
 
     def _call(self, call: ast.Call) -> Effect | None:
@@ -129,33 +131,33 @@ class Effects:
         if isinstance(func, ast.Attribute):
             kind = kinds.of(func.value)
             if kind is Kind.CLIENT and func.attr not in known.NO_IO_OF_CLIENTS and dotted not in known.CLIENTS:
-                return Effect(call, "DUR104", f"{shown} is done again on every replay", "do it in a step")
+                return Effect(call, "DUR104", shown, "is done again on every replay", "do it in a step")
             if kind is Kind.PATH and func.attr in known.PATH_IO:
-                return Effect(call, "DUR104", f"{shown} is done again on every replay", "do it in a step")
+                return Effect(call, "DUR104", shown, "is done again on every replay", "do it in a step")
             if kind is Kind.LOGGER and func.attr in known.LOG_VERBS:
-                return Effect(call, "DUR108", f"{shown} says it again on every replay", "use CTX.logger")
+                return Effect(call, "DUR108", shown, "says it again on every replay", "use CTX.logger")
         return self._known(dotted, call, shown)
 
     def _known(self, dotted: str, call: ast.Call, shown: str) -> Effect | None:  # noqa: PLR0911 - one a rule
         if known.is_clock(dotted, call):
-            return Effect(call, "DUR101", f"{shown} is another time on every replay", "use CTX.now(), or a step")
+            return Effect(call, "DUR101", shown, "is another time on every replay", "use CTX.now(), or a step")
         if dotted in known.IDENTITIES:
-            return Effect(call, "DUR102", f"{shown} is another one on every replay", "use CTX.uuid4(), or a step")
+            return Effect(call, "DUR102", shown, "is another one on every replay", "use CTX.uuid4(), or a step")
         if known.is_chance(dotted, call):
             is_secret = dotted in known.SECRETS or dotted.startswith("secrets.")
             instead = "make it in a step" if is_secret else "use CTX.random(), or a step"
-            return Effect(call, "DUR102", f"{shown} is another one on every replay", instead)
+            return Effect(call, "DUR102", shown, "is another one on every replay", instead)
         if dotted in known.ENVIRONMENT:
-            return Effect(call, "DUR103", f"{shown} may be another on a replay", _ASK_ONCE)
+            return Effect(call, "DUR103", shown, "may be another on a replay", _ASK_ONCE)
         if dotted in known.IO:
-            return Effect(call, "DUR104", f"{shown} is done again on every replay", "do it in a step")
+            return Effect(call, "DUR104", shown, "is done again on every replay", "do it in a step")
         if dotted in {"builtins.hash", "builtins.id"}:
-            return Effect(call, "DUR105", f"{shown} is another value in another process", "use hashlib, or a key")
+            return Effect(call, "DUR105", shown, "is another value in another process", "use hashlib, or a key")
         if dotted in known.SAID:
-            return Effect(call, "DUR108", f"{shown} says it again on every replay", "use CTX.logger, or a step")
+            return Effect(call, "DUR108", shown, "says it again on every replay", "use CTX.logger, or a step")
         if dotted in known.SLEEPS and not _is_zero(call):
-            what = f"{shown} sleeps again on every replay, and suspends nothing"
-            return Effect(call, "DUR201", what, "use CTX.wait()")
+            wrong = "sleeps again on every replay, and suspends nothing"
+            return Effect(call, "DUR201", shown, wrong, "use CTX.wait()")
         return None
 
     def _changed_global(self, node: ast.AST, function: Scope) -> str:
@@ -176,7 +178,7 @@ _ASK_ONCE: Final = "ask once, in a step"
 
 def advice(effect: Effect, analysis: Analysis, function: Scope) -> str:
     """An effect in one line, with what to do."""
-    return f"{effect.what}: {effect.instead.replace('CTX', context_name(analysis, function))}"
+    return f"{effect.shown} {effect.wrong}: {effect.instead.replace('CTX', context_name(analysis, function))}"
 
 
 def changed_name(node: ast.AST, analysis: Analysis) -> ast.Name | None:

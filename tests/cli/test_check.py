@@ -12,6 +12,7 @@ import pytest
 from durable.cli.exits import CHECKED, ExitCode
 from durable.lint import EXAMPLES_BEGIN, RULES
 from tests.cli.helpers import ROOT, Call
+from tests.cli.test_terminal import ended, on_terminal, visible
 
 CLOCK = EXAMPLES_BEGIN + RULES["DUR101"].bad
 UNAWAITED = EXAMPLES_BEGIN + RULES["DUR301"].bad
@@ -85,7 +86,7 @@ def test_a_file_that_does_not_parse_is_told_and_the_others_are_checked(durable: 
     Path("c.py").symlink_to("nowhere.py")
     run = durable("check", "--select", "DUR1")
     first, second, third = run.out.splitlines()
-    assert first.startswith("a.py:1:7: DUR001 no Python: ")
+    assert first.startswith("a.py:1:7: DUR001 does not parse: ")
     assert second == f"b.py:{CLOCK_SAID}"
     assert third == "c.py:1:1: DUR001 cannot be read: No such file or directory"
     assert run.code == 1
@@ -162,3 +163,25 @@ def test_it_loads_no_engine(tmp_path: Path):
     assert "DUR101" in run.stdout
     assert "durable.lint.rules" in run.stderr.split()
     assert {"durable.local", "sqlite3", "trio", "asyncio", "shop"}.isdisjoint(run.stderr.split())
+
+
+@pytest.mark.process
+def test_on_a_terminal_the_code_is_shown():
+    """Below each line, with a sign at the place, however wide the letters before it are; broken between words."""
+    wide = f'"世界", {CLOCK.splitlines()[-1].strip().removeprefix("return ")}'
+    write("shop.py", EXAMPLES_BEGIN + RULES["DUR101"].bad.replace("datetime.now(UTC).isoformat()", wide))
+    text, code = ended(on_terminal("check", "shop.py", width=70))
+    assert code == 1
+    assert "\x1b[1;31mDUR101" in text
+    assert visible(text) == [
+        "shop.py:6:18: DUR101 datetime.now() is another time on every replay:",
+        "use ctx.now(), or a step",
+        f"     6 | return {wide}",
+        "       |" + " " * (1 + len("return ") + len('"世界", ') + 2) + "^",
+        "✗ 1 problem in 1 of 1 file",
+        "durable check --explain CODE tells more of a rule, with an example",
+    ]
+    text, _ = ended(on_terminal("check", "shop.py", width=70, env={"NO_COLOR": "1"}))
+    assert "\x1b[1;31m" not in text
+    text, _ = ended(on_terminal("check", "shop.py", width=70, env={"TERM": "dumb"}))
+    assert "return" not in text

@@ -565,8 +565,8 @@ def test_columns_are_counted_in_characters():
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ("def f(:\n", "no Python: "),
-        ("x = 1\n  y = 2\n", "no Python: unexpected indent"),
+        ("def f(:\n", "does not parse: "),
+        ("x = 1\n  y = 2\n", "does not parse: unexpected indent"),
         ("a\0b", "null"),
         (b"# coding: nonsense\n", "nonsense"),
         (b"\xff = 1\n", "utf"),
