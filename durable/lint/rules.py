@@ -77,12 +77,12 @@ _ALL: Final = [
         import random
 
         @durable_execution
-        async def draw(tickets: list[str], ctx: DurableContext) -> str:
+        async def order(tickets: list[str], ctx: DurableContext) -> str:
             return random.choice(tickets)
         """,
         """
         @durable_execution
-        async def draw(tickets: list[str], ctx: DurableContext) -> str:
+        async def order(tickets: list[str], ctx: DurableContext) -> str:
             return ctx.random().choice(tickets)
         """,
     ),
@@ -278,14 +278,16 @@ _ALL: Final = [
         """
         import asyncio
 
-        async def price(shop: str) -> float: ...
+        async def price(shop: str) -> float:
+            return len(shop) * 9.5
 
         @durable_execution
         async def order(shops: list[str], ctx: DurableContext) -> list[float]:
             return await asyncio.gather(*[ctx.step(price, shop) for shop in shops])
         """,
         """
-        async def price(shop: str) -> float: ...
+        async def price(shop: str) -> float:
+            return len(shop) * 9.5
 
         async def ask(ctx: DurableContext, shop: str) -> float:
             return await ctx.step(price, shop)
@@ -322,19 +324,19 @@ _ALL: Final = [
         "its own: the first argument, or `current_context()`",
         """
         @durable_execution
-        async def order(shops: list[str], ctx: DurableContext) -> None:
-            async def ask(branch: DurableContext, shop: str) -> None:
+        async def order(event: str, ctx: DurableContext) -> None:
+            async def settle(child: DurableContext) -> None:
                 await ctx.wait(60)
 
-            await ctx.map(ask, shops)
+            await ctx.child(settle)
         """,
         """
         @durable_execution
-        async def order(shops: list[str], ctx: DurableContext) -> None:
-            async def ask(branch: DurableContext, shop: str) -> None:
-                await branch.wait(60)
+        async def order(event: str, ctx: DurableContext) -> None:
+            async def settle(child: DurableContext) -> None:
+                await child.wait(60)
 
-            await ctx.map(ask, shops)
+            await ctx.child(settle)
         """,
     ),
     _rule(
@@ -342,7 +344,8 @@ _ALL: Final = [
         "a body changes a variable of the code around it: on replay it does not run, and the change is lost",
         "return the value",
         """
-        async def fetch(shop: str) -> float: ...
+        async def fetch(shop: str) -> float:
+            return len(shop) * 9.5
 
         @durable_execution
         async def order(shop: str, ctx: DurableContext) -> list[float]:
@@ -355,7 +358,8 @@ _ALL: Final = [
             return prices
         """,
         """
-        async def fetch(shop: str) -> float: ...
+        async def fetch(shop: str) -> float:
+            return len(shop) * 9.5
 
         @durable_execution
         async def order(shop: str, ctx: DurableContext) -> list[float]:
