@@ -330,6 +330,12 @@ CASES = {
                 return await ctx.step(charge, state)  #! DUR303
             await ctx.wait_for_condition(check, "a", until=bool)
             await ctx.wait_for_callback(lambda id: ctx.step(charge, id))  #! DUR303
+            async def calls() -> None:
+                await looks(ctx)
+                await deeper(ctx)  #! DUR303
+            await ctx.step(calls)
+        async def deeper(ctx: DurableContext) -> None:
+            await ctx.wait(9)
         async def handed(ctx) -> None:
             await ctx.wait(9)  #! DUR303
         async def looks(ctx) -> None:
@@ -395,6 +401,12 @@ CASES = {
             found.append(await ctx.step(charge, event))
             client = httpx.AsyncClient()
             await ctx.step(lambda: client.delete(event))
+        async def helper(ctx: DurableContext, found: list[str], other: str) -> None:
+            async def body() -> None:
+                found.append("a")  #! DUR305
+                other.add("a")
+                other.name = "a"  #! DUR305
+            await ctx.step(body)
         async def test_something() -> None:
             log = []
             @durable_execution
@@ -491,6 +503,65 @@ CASES = {
                 ctx.wait(9)
                 time.time()
         """,
+    "what names stand for": """
+        client = None
+        client = httpx.Client()
+        later = time.time
+        later = str
+        class Clock(DurableHandler):
+            time = 3
+            async def handle(self, event: str, ctx: DurableContext) -> None:
+                time.time()  #! DUR101
+                client.get(event)  #! DUR104
+                later()
+                self.time.time()
+            @staticmethod
+            async def of(ctx: DurableContext, event: str) -> None:
+                ctx.wait(9)  #! DUR301
+        @durable_execution
+        async def work(event: str, ctx: DurableContext) -> None:
+            names = set(event) if event else {"a"}
+            [await ctx.step(charge, names) for names in names]  #! DUR106
+            some = set(event) if event else sorted(event)
+            time = [time for time in event]
+            (first := httpx.Client()).get(event)  #! DUR104
+            first.post(event)  #! DUR104
+            match event:
+                case [random, *uuid]:
+                    random.random()
+                case {"a": 1, **secrets}:
+                    secrets.token_hex()
+        async def other(ctx: DurableContext, random: str, *time: str, **uuid: str) -> None:
+            random.random(), time.time(), uuid.uuid4()
+            def inner() -> None:
+                global now
+                nonlocal random
+                random = now = 1
+        """,
+    "compensations": """
+        async def undo(receipt: str) -> None:
+            await current_context().wait(9)
+            time.time()
+        async def undo_by_hand() -> None:
+            await current_context().wait(9)
+            http.post("a")
+        async def not_an_undo() -> None:
+            await current_context().wait(9)
+            http.post("a")  #! DUR104
+        @step(compensate=undo, name="a")
+        async def declared() -> str: ...
+        @step(retry=not_an_undo)
+        async def other() -> str: ...
+        @durable_execution
+        async def work(event: str, ctx: DurableContext) -> None:
+            count = 0
+            def undo_inside(receipt: str) -> None:
+                nonlocal count
+                count += 1  #! DUR305
+            async with saga(ctx) as s:
+                s.compensate(undo_by_hand)
+                await s.step(charge, event, compensate=undo_inside)
+        """,
     "another library's functions": """
         from aws_durable_execution_sdk_python import DurableContext, durable_execution
         @durable_execution
@@ -553,6 +624,40 @@ def test_a_message_is_one_line_and_says_what_to_do():
         for one in check_source(EXAMPLES_BEGIN + rule.bad):
             assert "\n" not in one.message
             assert re.fullmatch(r".+: .+", one.message), one.message
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("async def f(context: DurableContext):\n    time.time()", "use context.now(), or a step"),
+        ("async def f(_: DurableContext):\n    uuid.uuid4()", "use ctx.uuid4(), or a step"),
+        ("async def f(ctx: DurableContext):\n    os.urandom(8)", "make it in a step"),
+        ("async def f(ctx: DurableContext):\n    random.random()", "use ctx.random(), or a step"),
+        (
+            "def helper(): http.get('a')\nasync def f(ctx: DurableContext):\n    helper()",
+            "helper() comes to http.get() (line 12), which is done again on every replay: do it in a step",
+        ),
+        (
+            "async def f(ctx: DurableContext):\n    await ctx.child(lambda own: ctx.wait(9))",
+            "ctx.wait() uses the context around the lambda: use its own, own",
+        ),
+        (
+            "async def f(ctx: DurableContext):\n    await ctx.child(lambda _: ctx.wait(9))",
+            "ctx.wait() uses the context around the lambda: use its own, its first argument",
+        ),
+        (
+            (
+                "async def f(ctx: DurableContext):\n    async def undo(): await ctx.wait(9)\n"
+                "    current_saga().compensate(undo)"
+            ),
+            "ctx.wait() uses the context around undo: use its own, current_context()",
+        ),
+    ],
+)
+def test_what_is_said(code: str, said: str):
+    """What to do, in the words of the code itself."""
+    (found,) = check_source(f"{BEGIN}{code}\n")
+    assert found.message.endswith(said)
 
 
 def test_columns_are_counted_in_characters():
