@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from . import known
-from .kinds import Kind
+from .kinds import Kind, owner_of
 from .roles import Analysis, Role, context_name, is_inline, text_of
 from .scopes import DEEPEST, Scope
 
@@ -49,7 +49,7 @@ class Effects:
         """What a durable function does, in the order of the source."""
         for node in self._nodes(function):
             effect = self._effect(node, function) or self._through(node)
-            if effect is not None:
+            if effect is not None and not self._is_under(node, "is_replaying"):
                 yield effect
 
     def _nodes(self, function: Scope) -> Iterator[ast.AST]:
@@ -115,11 +115,20 @@ class Effects:
             )
             if dotted in known.ENVIRONMENT_VALUES and not is_method:
                 return Effect(node, "DUR103", text_of(node), "may be another on a replay", _ASK_ONCE)
-        changed = self._changed_global(node, function)
-        if changed:
-            wrong = "is global: every replay changes it again, and other executions see it"
+        changed = self._changed(node, function)
+        if changed and not self._is_under(node, changed.rpartition(".")[2]):
+            wrong = "outlives the execution: every replay changes it again, and others see it"
             return Effect(node, "DUR107", changed, wrong, "return values, or keep it elsewhere in a step")
         return None
+
+    def _is_under(self, node: ast.AST, name: str) -> bool:
+        """Whether a node is in the block of an `if` that looks at this name: a cache, or what is not replayed."""
+        for parent, child in self.analysis.module.ancestors(node):
+            if isinstance(parent, ast.If) and child is not parent.test:
+                tested = self.analysis.module.inside([parent.test])
+                if any(name in {getattr(one, "id", None), getattr(one, "attr", None)} for one in tested):
+                    return True
+        return False
 
     def _call(self, call: ast.Call) -> Effect | None:
         module, kinds = self.analysis.module, self.analysis.kinds
@@ -160,11 +169,14 @@ class Effects:
             return Effect(call, "DUR201", shown, wrong, "use CTX.wait()")
         return None
 
-    def _changed_global(self, node: ast.AST, function: Scope) -> str:
-        """The global that a node changes; empty if none."""
+    def _changed(self, node: ast.AST, function: Scope) -> str:
+        """The global, or the attribute of a handler, that a node changes; empty if none."""
         name = changed_name(node, self.analysis)
         if name is None:
             return ""
+        if self.analysis.kinds.is_self(name) and owner_of(function) in self.analysis.handlers:
+            attribute = self.analysis.module.parent_of.get(name)
+            return text_of(attribute) if isinstance(attribute, ast.Attribute) else ""
         if isinstance(node, ast.Name) and node.id not in function.global_names:
             return ""
         found = self.analysis.module.scope_of[name].lookup(name.id)

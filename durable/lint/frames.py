@@ -271,7 +271,7 @@ def unwinding(analysis: Analysis, function: Scope) -> Iterator[Found]:
                 yield operation.call, "DUR306", f"{what}: use a saga, or its cleanup()"
                 break
     for node in analysis.module.own[function]:
-        if isinstance(node, ast.Try) and any(
+        if isinstance(node, (ast.Try, ast.TryStar)) and any(
             analysis.calls_durable(one) for one in analysis.module.inside(node.body)
         ):
             for handler in node.handlers:

@@ -90,7 +90,7 @@ CLIENT_TYPES: Final = CLIENTS | {
 
 NO_IO_OF_CLIENTS: Final = frozenset({
     "close", "aclose", "client", "resource", "create_client", "cursor", "build_request", "setdefault", "mount",
-    "session", "headers", "messages", "with_options",
+    "session", "headers", "messages", "with_options", "get_paginator", "get_waiter", "pipeline",
 })  # fmt: skip
 """Methods of clients that call nobody."""
 

@@ -91,13 +91,21 @@ class Body:
 
 
 class Analysis:
-    """A module, and what its functions are."""
+    """A module, and what its functions are.
+
+    Attributes:
+        module: The module.
+        kinds: What its expressions are.
+        roles: What its functions are for.
+        handlers: Its classes whose `handle` is a durable function.
+    """
 
     def __init__(self, tree: ast.Module) -> None:
         self.module = Module(tree)
         self.kinds = Kinds(self.module)
         self.roles: dict[Scope, set[Role]] = {function: set() for function in self.module.functions}
         self._calls = [node for nodes in self.module.own.values() for node in nodes if isinstance(node, ast.Call)]
+        self.handlers = {scope for scope in self.module.classes if self._is_handler(scope)}
         self._find_roots()
         while self._spread():
             pass
@@ -216,10 +224,9 @@ class Analysis:
     # --- Finding out -----------------------------------------------------------------------------------------
 
     def _find_roots(self) -> None:
-        handlers = {scope for scope in self.module.classes if self._is_handler(scope)}
         for function in self.module.functions:
             names = dict(self.decorators(function))
-            if "durable_execution" in names or (function.name == "handle" and owner_of(function) in handlers):
+            if "durable_execution" in names or (function.name == "handle" and owner_of(function) in self.handlers):
                 self._make_durable(function)
             if "step" in names:
                 self.roles[function].add(Role.STEP)

@@ -169,7 +169,7 @@ _ALL: Final = [
     ),
     _rule(
         "DUR107",
-        "a global is changed: by every replay again, and seen by other executions",
+        "a global, or an attribute of a handler, is changed: by every replay again, and other executions see it",
         "return values, or a step that keeps it elsewhere",
         """
         SEEN: list[str] = []

@@ -199,6 +199,33 @@ CASES = {
             seen.count(event), table[event]
             await ctx.step(seen.append, event)
             await ctx.step(keep, event)
+            await ctx.step(shared().get, event)
+            if event not in table:
+                table[event] = "a cache"
+            if event:
+                table[event] = "none"  #! DUR107
+        client = None
+        def shared() -> httpx.Client:
+            global client
+            if client is None:
+                client = httpx.Client()
+            return client
+        class Handler(DurableHandler):
+            def __init__(self) -> None:
+                self.count = 0
+                self.by_name = {}
+            async def handle(self, event: str, ctx: DurableContext) -> None:
+                self.count += 1  #! DUR107
+                self.by_name[event] = 1  #! DUR107
+                self.note()  #! DUR107
+                event.name = "a"
+            def note(self) -> None:
+                self.last = "a"
+        class Flow:
+            def __init__(self, ctx: DurableContext) -> None:
+                self.count = 0
+            async def run(self, ctx: DurableContext) -> None:
+                self.count += 1
         def keep(event: str) -> None:
             seen.append(event)
         """,
@@ -210,6 +237,8 @@ CASES = {
             log.info(event)  #! DUR108
             logging.warning(event)  #! DUR108
             log.isEnabledFor(10)
+            if not ctx.is_replaying:
+                print(event)
             ctx.logger.info(event)
             ctx.log(event)
             await ctx.step(print, event)
