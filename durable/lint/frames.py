@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 
 from . import known
 from .effects import changed_name
-from .kinds import Kind
+from .kinds import Kind, ours
 from .roles import Analysis, Operation, Role, context_name, text_of
 from .scopes import COMPREHENSIONS, FUNCTIONS, Scope
 
@@ -183,23 +183,23 @@ def _durable_task(analysis: Analysis, call: ast.Call) -> str:
 def places(analysis: Analysis, function: Scope) -> Iterator[Found]:
     """DUR303, DUR304: operations inside of a step, or on the context around a child."""
     for node in analysis.module.own[function]:
+        if not isinstance(node, ast.Call):
+            continue
         operation = analysis.operation(node)
-        used: ast.expr | None
+        handed = analysis.handed_context(node)
         if operation is not None:
-            shown = f"{operation.shown}()"
-            used = operation.call.func.value if isinstance(operation.call.func, ast.Attribute) else None
-        elif isinstance(node, ast.Call) and (handed := analysis.handed_context(node)) is not None:
+            shown, used = f"{operation.shown}()", getattr(node.func, "value", None)
+        elif handed is not None:
             shown, used = f"{text_of(node.func)}(), which gets {text_of(handed)},", handed
+        elif ours(analysis.module.resolve(node.func)) == "saga" and node.args:
+            shown, used = f"{text_of(node.func)}({text_of(node.args[0])})", node.args[0]
         else:
             continue
         step = next((one for one in function.around() if analysis.has_role(one, Role.STEP)), None)
-        if step is not None and not (operation is None and _only_looks(analysis, node)):
-            yield (
-                node,
-                "DUR303",
-                f"{shown} is called inside of step {step.name}: do it outside, or in a child context",
-            )
-        elif operation is not None or used is not None:
+        if step is not None and not (handed is not None and operation is None and _only_looks(analysis, node)):
+            what = f"{shown} is called inside of step {step.name}"
+            yield node, "DUR303", f"{what}: do it outside, or in a child context"
+        else:
             yield from _outside(analysis, function, node, shown, used)
         for body in analysis.bodies(operation) if operation is not None else ():
             handed_on = [one for one in body.arguments if analysis.kinds.of(one) is Kind.CONTEXT]
@@ -212,9 +212,9 @@ def places(analysis: Analysis, function: Scope) -> Iterator[Found]:
                 )
 
 
-def _only_looks(analysis: Analysis, node: ast.AST) -> bool:
+def _only_looks(analysis: Analysis, node: ast.Call) -> bool:
     """Whether a function that is handed a context by a step does nothing durable with it, as far as is known."""
-    body = analysis.function_of(node.func) if isinstance(node, ast.Call) else None
+    body = analysis.function_of(node.func)
     return body is None or next(analysis.operations(body), None) is None
 
 

@@ -281,6 +281,11 @@ CASES = {
                 await (await ctx.create_callback(str)).result()  #! DUR203
             with anyio.CancelScope():
                 await ctx.wait(9)
+            with anyio.CancelScope(shield=False):
+                await ctx.wait(9)
+            with anyio.move_on_after(9, shield=True):
+                await ctx.wait(9)  #! DUR203
+                await asyncio.wait_for(charge(event), 9)
         """,
     "operations that are not awaited": """
         @durable_execution
@@ -351,6 +356,8 @@ CASES = {
                 await ctx.wait(9)  #! DUR303
                 ctx.logger.info("a")
                 ctx.execution_name
+                async with saga(ctx):  #! DUR303
+                    pass
             await ctx.step(body)
             await ctx.step(lambda: ctx.uuid4())  #! DUR303
             await ctx.step(handed, ctx)
@@ -387,6 +394,10 @@ CASES = {
                 await helper(own)
                 await current_saga().step(charge, event)
                 await s.step(charge, event)
+                async with saga(ctx):  #! DUR304
+                    pass
+                async with saga(own):
+                    pass
             async def undo() -> None:
                 await ctx.wait(9)  #! DUR304
                 await current_context().wait(9)
