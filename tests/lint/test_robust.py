@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from durable.lint import check_source, check_tree
 from tests.lint.test_rules import BEGIN, CASES
+from tests.properties.examples import EXAMPLES
 
 STDLIB = Path(sysconfig.get_path("stdlib"))
 SAMPLE = random.Random(1).sample(sorted(STDLIB.rglob("*.py")), 150)
@@ -35,6 +36,7 @@ def test_files_of_the_standard_library(part: int):
         check_tree(tree)
 
 
+@EXAMPLES
 @given(st.data())
 def test_code_that_is_taken_apart(data: st.DataObject):
     """Any parts of the cases, in any order and nested in each other: only what does not parse is not looked at."""
