@@ -1,0 +1,1 @@
+"""How reliable this library is, counted: `nox -s reliability` (docs/reliability.md)."""
