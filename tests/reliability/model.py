@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 Update: TypeAlias = dict[str, Any]
-"""`id`, `type`, `action`, and what else there is: `parent`, `name`, `sub_type`, `payload`, `error` (a text); `delay`
+"""`id`, `type`, `action`, and what else there is: `parent`, `name`, `sub_type`, `payload`, `error` (text); `delay`
 of a retry or a wait, `replay` of a context, `timeout` and `heartbeat` of a callback, `function` of an invoke.
 """
 
