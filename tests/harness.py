@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -41,7 +43,13 @@ def crash_points(after: int = 0) -> Iterator[int]:
 
 
 class CrashError(Exception):
-    """The process is gone."""
+    """The process is gone. Each is noted where DURABLE_CRASHES says: how many there are is counted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        if path := os.environ.get("DURABLE_CRASHES"):
+            with Path(path).open("a") as lines:
+                lines.write(f"{os.environ.get('PYTEST_CURRENT_TEST', '').partition(' ')[0]}\n")
 
 
 class RecordingClient(ServiceClient):

@@ -50,6 +50,15 @@ def test_the_estimate_of_an_invoke_has_whom_it_calls_in_it(function: str, tenant
     assert size_of(one) >= len(msgspec.json.encode(one))
 
 
+def test_the_longest_names_count():
+    """Also where a call has nothing else in it."""
+    longest = ChainedInvokeOptions(function_name="ä" * 256, tenant_id="t" * 256)
+    one = OperationUpdate(
+        id="a", type=OperationType.CHAINED_INVOKE, action=OperationAction.START, chained_invoke_options=longest
+    )
+    assert size_of(one) >= len(msgspec.json.encode(one))
+
+
 def test_at_most_250_updates_go_into_a_call():
     """The service's own bound."""
     assert fitting([update()] * 251) == 250
@@ -63,6 +72,16 @@ def test_a_call_stays_under_its_bytes():
     count = fitting(queue)
     assert count == 7
     assert sum(map(size_of, queue[:count])) <= MAX_BYTES_PER_CALL
+
+
+def test_a_call_may_be_full_to_the_last_byte():
+    """What makes up its bytes exactly still goes into it; one byte more does not."""
+    half = MAX_BYTES_PER_CALL // 2
+    rest = half - size_of(update("")) + 1
+    exact = [update("x" * (rest - 1)), update("x" * (rest - 1))]
+    assert sum(map(size_of, exact)) == MAX_BYTES_PER_CALL
+    assert fitting(exact) == 2
+    assert fitting([exact[0], update("x" * rest)]) == 1
 
 
 def test_an_update_over_the_bound_travels_alone():

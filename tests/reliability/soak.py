@@ -121,7 +121,8 @@ async def work(store: str, count: int) -> None:
         records = await engine.executions()
         over = {record.name for record in records if record.status is not ExecutionStatus.RUNNING}
         begun = [record.name for record in records if record.name not in over]
-        print(json.dumps({"resumed": len(begun)}), flush=True)
+        sys.stdout.write(f"{json.dumps({'resumed': len(begun)})}\n")
+        sys.stdout.flush()
         known = {*over, *begun}
         rest = iter([*begun, *(name for name in map(name_of, range(count)) if name not in known)])
 
