@@ -24,6 +24,7 @@ from .exceptions import CompensationError as CompensationError
 from .exceptions import ConditionNotMetError as ConditionNotMetError
 from .exceptions import ConditionTimeoutError as ConditionTimeoutError
 from .exceptions import DurableError as DurableError
+from .exceptions import ExecutionConflictError as ExecutionConflictError
 from .exceptions import ExecutionExistsError as ExecutionExistsError
 from .exceptions import ExecutionFailedError as ExecutionFailedError
 from .exceptions import ExecutionNotFoundError as ExecutionNotFoundError

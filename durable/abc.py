@@ -125,6 +125,22 @@ class Caller(msgspec.Struct, frozen=True):
     operation_id: str
 
 
+class Pause(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """That somebody has paused an execution.
+
+    Attributes:
+        requested: When that was asked for.
+        reason: Why.
+        holds_timeout: Whether the execution's time limit is put off by the time that it is paused.
+        since: When it took effect; `None` while an invocation is still under way.
+    """
+
+    requested: Timestamp
+    reason: str | None = None
+    holds_timeout: bool = True
+    since: Timestamp | None = None
+
+
 class ExecutionRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One execution as a store keeps it.
 
@@ -141,6 +157,10 @@ class ExecutionRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
         error: If it did not.
         invocations: How many invocations have begun.
         caller: The chained invoke that started it; `None` if it was started from outside.
+        timeout: Seconds that it may take; `None` if there is no limit.
+        put_off: By how many milliseconds pauses have put off that limit.
+        pause: That it is paused, if it is.
+        accepted: What was asked for, each with the asker's token, and when it was done: not again for a while.
     """
 
     id: str
@@ -155,6 +175,10 @@ class ExecutionRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     error: ErrorObject | None = None
     invocations: int = 0
     caller: Caller | None = None
+    timeout: int | None = None
+    put_off: int = 0
+    pause: Pause | None = None
+    accepted: Mapping[str, Timestamp] = {}
 
 
 class EventRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -167,8 +191,10 @@ class EventRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
         attempt: Which attempt of a step it was.
         delay: Seconds until the next attempt.
         error: Of an attempt that was tried again, or of an invocation that raised; final ones are in the operation.
-        start: When the invocation that completed had begun.
-        payload: The state of a check that is made again; what a step ends with is in the operation.
+        start: When the invocation that completed had begun; when a pause, or its end, was asked for.
+        payload: The state of a check that is made again, what a step ends with is in the operation; why an
+            execution was paused or resumed.
+        holds_timeout: Of a pause: whether the execution's time limit is put off by it.
     """
 
     type: EventType
@@ -179,6 +205,7 @@ class EventRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     error: ErrorObject | None = None
     start: Timestamp | None = None
     payload: str | None = None
+    holds_timeout: bool | None = None
 
 
 class OperationExtra(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):

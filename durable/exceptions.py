@@ -515,6 +515,20 @@ class ExecutionNotFoundError(DurableError, LookupError):
         super().__init__(f"no execution is named {name!r}")
 
 
+class ExecutionConflictError(DurableError, RuntimeError):
+    """An execution is not in a state in which that can be done. Nothing was changed.
+
+    Attributes:
+        name: The execution's name.
+        status: Where it stands.
+    """
+
+    def __init__(self, name: str, status: str, rule: str) -> None:
+        super().__init__(f"execution {name!r} is {status}: {rule}")
+        self.name = name
+        self.status = status
+
+
 class FunctionExistsError(DurableError, ValueError):
     """Another function is registered under this name."""
 

@@ -33,6 +33,19 @@ def to_wait_seconds(duration: float | timedelta, where: str) -> int:
     return _whole_seconds(duration, where, MAX_DELAY_SECONDS, "a durable timer takes 1 second to 366 days")
 
 
+def to_execution_seconds(duration: float | timedelta | None, where: str) -> int | None:
+    """A time limit of an execution, in whole seconds, rounded up.
+
+    Raises:
+        InvalidDurationError: Less than one second or more than 366 days.
+        TypeError: Neither a number nor a `timedelta`.
+    """
+    if duration is None:
+        return None
+    rule = "an execution's time limit is 1 second to 366 days, or None"
+    return _whole_seconds(duration, where, MAX_DELAY_SECONDS, rule)
+
+
 def to_callback_seconds(duration: float | timedelta | None, where: str) -> int:
     """A time limit of a callback for the wire, in whole seconds, rounded up; 0 is none.
 

@@ -62,6 +62,27 @@ class ExecutionStatus(StrEnum):
     PAUSING = "PAUSING"
     PAUSED = "PAUSED"
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the execution has ended."""
+        return self in _OVER
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether somebody has paused it: an invocation may still be under way."""
+        return self is ExecutionStatus.PAUSED or self is ExecutionStatus.PAUSING
+
+
+_OVER = frozenset(
+    {
+        ExecutionStatus.SUCCEEDED,
+        ExecutionStatus.FAILED,
+        ExecutionStatus.TIMED_OUT,
+        ExecutionStatus.STOPPED,
+        ExecutionStatus.DELETING,
+    }
+)
+
 
 class InvocationStatus(StrEnum):
     """What one invocation of the function answers."""

@@ -86,6 +86,28 @@ class FailureDetails(Shape, frozen=True, kw_only=True):
     error: EventError | None = None
 
 
+class EventReason(Shape, frozen=True, kw_only=True):
+    """Why somebody paused or resumed an execution; `truncated` when the service left it out."""
+
+    payload: str | None = None
+    truncated: bool | None = None
+
+
+class ExecutionPausedDetails(Shape, frozen=True, kw_only=True):
+    """The execution was paused: when that was asked for, why, and whether its time limit is put off by it."""
+
+    pause_request_timestamp: Timestamp
+    execution_timeout_paused: bool
+    reason: EventReason | None = None
+
+
+class ExecutionResumedDetails(Shape, frozen=True, kw_only=True):
+    """The execution was resumed: when that was asked for, and why."""
+
+    resume_request_timestamp: Timestamp
+    reason: EventReason | None = None
+
+
 class EmptyDetails(Shape, frozen=True, kw_only=True):
     """Nothing to add (the model has a structure without members)."""
 
@@ -159,8 +181,8 @@ class Event(Shape, frozen=True, kw_only=True):
     execution_failed_details: FailureDetails | None = None
     execution_timed_out_details: FailureDetails | None = None
     execution_stopped_details: FailureDetails | None = None
-    execution_paused_details: EmptyDetails | None = None
-    execution_resumed_details: EmptyDetails | None = None
+    execution_paused_details: ExecutionPausedDetails | None = None
+    execution_resumed_details: ExecutionResumedDetails | None = None
     context_started_details: EmptyDetails | None = None
     context_succeeded_details: ResultDetails | None = None
     context_failed_details: FailureDetails | None = None

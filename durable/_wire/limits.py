@@ -28,6 +28,9 @@ MAX_DELAY_SECONDS: Final = 31_622_400
 
 MAX_CALLBACK_TIMEOUT_SECONDS: Final = 99_999_999
 
+MAX_REASON_LENGTH: Final = 1024
+"""Characters of why an execution is paused or resumed."""
+
 MAX_FUNCTION_NAME_LENGTH: Final = 256
 MAX_TENANT_ID_LENGTH: Final = 256
 

@@ -12,7 +12,8 @@ How an invocation ends says what comes next:
   PENDING, nothing is pending                   invoke again at once; the fourth time in a row the execution fails
   it raised, or the store did                   invoke again after 1, 2, 4, ... up to 60 seconds
   its code does not follow its history          its run ends with that; the execution waits for other code
-  it was stopped from outside                   its run ends
+  it is paused                                  only what time brings is recorded, until somebody resumes it
+  it was stopped from outside, or timed out     its run ends
   it was cancelled, as the engine is closed     nothing: the execution stays as it is, and can be resumed
 
 No change from outside is missed: the service is asked, after the end of an invocation, whether there is one that
@@ -27,20 +28,21 @@ import heapq
 import itertools
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from .._kernel.errors import encode_error
-from .._wire import ExecutionStatus, InvocationOutput
+from .._wire import InvocationOutput, Timestamp
 from ..abc import Clock, ExecutionRecord
 from ..exceptions import EngineClosedError, NonDeterminismError, StaleTokenError
 from ..function import DurableFunction
+from .machine.pausing import expires_at
 from .outside import Outside
 from .run import Run
-from .service import LocalService
+from .service import LocalService, PausedError
 
 _log = logging.getLogger("durable.local")
 
@@ -55,7 +57,10 @@ KEPT_IN_MEMORY: Final = 10_000
 """Milliseconds: what waits longer than that is read from the store again."""
 
 _STALE_TIMERS: Final = 1_000
-"""Timers beyond two for each run: then those of runs that were woken before are thrown away."""
+"""Timers beyond four for each run: then those of runs that were woken before are thrown away."""
+
+Timer: TypeAlias = "tuple[int, int, Run[Any]]"
+"""When, a number, and whose it is: of its run's `timer`, or of its `limit`."""
 
 
 class Driver:
@@ -80,7 +85,7 @@ class Driver:
         self._numbers = itertools.count()
         # Who is to be invoked when; numbered, as those of one instant go in the order in which they came. An entry
         # counts only as long as its run says that it is its own.
-        self._timers: list[tuple[int, int, Run[Any]]] = []
+        self._timers: list[Timer] = []
         # What the timekeeper sleeps under; cancelled when there is an earlier timer than the one it sleeps for.
         self._sleep = anyio.CancelScope()
 
@@ -94,13 +99,16 @@ class Driver:
         if run is not None:
             return run
         run = Run(record, function, self._service)
-        if record.status is not ExecutionStatus.RUNNING:
+        if record.status.is_over:
             run.end(record)
         elif isinstance(function, Exception):
             self._give_up(run, function)
         else:
             self._runs[run.name] = run
             self._start(run)
+            when = expires_at(record)
+            if when is not None:
+                self.limit(run.name, when)
         return run
 
     def nudge(self, name: str) -> None:
@@ -133,6 +141,12 @@ class Driver:
         for run in self._runs.values():
             if run.scope is not None and name in {None, run.name}:
                 run.scope.cancel()
+    def limit(self, name: str, when: Timestamp) -> None:
+        """An execution times out then, and not when it was to before. For the service."""
+        run = self._runs.get(name)
+        if run is not None and (run.limit is None or run.limit[0] != when):
+            run.limit = (when, next(self._numbers), run)
+            self._push(run.limit)
 
     def close(self) -> None:
         """Tell those who wait for executions that are not over: this engine does not go on with them."""
@@ -151,6 +165,8 @@ class Driver:
     async def keep_time(self) -> None:
         """Invoke again what has waited long enough; runs as long as the engine."""
         while True:
+            while self._timers and not _counts(self._timers[0]):
+                heapq.heappop(self._timers)
             with anyio.CancelScope() as self._sleep:
                 if not self._timers:
                     await anyio.sleep_forever()
@@ -159,7 +175,10 @@ class Driver:
             while self._timers and self._timers[0][0] <= now:
                 entry = heapq.heappop(self._timers)
                 run = entry[2]
-                if run.timer is entry:
+                if run.limit is entry:
+                    run.limit = None
+                    self.spawn(self._time_out, run, name=f"durable time limit of {run.name}")
+                elif run.timer is entry:
                     run.timer = None
                     if not run.driven:
                         self._start(run)
@@ -171,7 +190,28 @@ class Driver:
     def _end(self, run: Run[Any], outcome: ExecutionRecord | Exception) -> None:
         self._runs.pop(run.name, None)
         run.timer = None
+        if run.limit is not None:
+            # A time limit is far away, as a rule: nobody is to be woken by one that does not count any more.
+            is_first = self._timers[0] is run.limit
+            run.limit = None
+            if is_first:
+                self._sleep.cancel()
         run.end(outcome)
+
+    async def _time_out(self, run: Run[Any]) -> None:
+        """End an execution whose time is over, whatever it is doing."""
+        delay = FIRST_DELAY
+        while not run.is_over:
+            try:
+                later = await self._outside.time_out(run.id)
+            except Exception:  # noqa: BLE001 - logged, and tried again for as long as the engine lives
+                _log.exception("execution %r could not be timed out, it will be tried again", run.name)
+                await self._clock.sleep_until(self._clock.now() + delay)
+                delay = min(delay * 2, LAST_DELAY)
+            else:
+                if later is not None:
+                    self.limit(run.name, later)
+                return
 
     async def _drive(self, run: Run[Any]) -> None:
         while not run.is_over:
@@ -184,6 +224,8 @@ class Driver:
                     await self._service.take_up(run.id)
                     run.taken_up = True
                 await self._invoke(run)
+            except PausedError:
+                run.parked = True  # until something falls due, or somebody resumes it
             except Exception:  # noqa: BLE001 - logged, and tried again for as long as the engine lives
                 # The store could not be read or written. Its disk may be full, for a while.
                 _log.exception("execution %r could not be driven, it will be tried again", run.name)
@@ -232,7 +274,7 @@ class Driver:
 
     async def _ended(self, run: Run[Any]) -> bool:
         record = await self._service.record(run.id)
-        if record.status is ExecutionStatus.RUNNING:
+        if not record.status.is_over:
             return False
         await self._outside.tell_caller(record)
         self._service.forget(run.id)
@@ -258,10 +300,19 @@ class Driver:
         if due is None:
             run.timer = None
         elif run.timer is None or run.timer[0] != due:
-            run.timer = entry = (due, next(self._numbers), run)
-            heapq.heappush(self._timers, entry)
-            if self._timers[0] is entry:
-                self._sleep.cancel()
-        if len(self._timers) > 2 * len(self._runs) + _STALE_TIMERS:
-            self._timers = [entry for entry in self._timers if entry[2].timer is entry]
+            run.timer = (due, next(self._numbers), run)
+            self._push(run.timer)
+
+    def _push(self, entry: Timer) -> None:
+        heapq.heappush(self._timers, entry)
+        if self._timers[0] is entry:
+            self._sleep.cancel()
+        if len(self._timers) > 4 * len(self._runs) + _STALE_TIMERS:
+            self._timers = [entry for entry in self._timers if _counts(entry)]
             heapq.heapify(self._timers)
+
+
+def _counts(entry: Timer) -> bool:
+    """Whether a timer is still one: those that are put off or not needed any more stay where they are."""
+    run = entry[2]
+    return run.timer is entry or run.limit is entry

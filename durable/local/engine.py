@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
 from typing import Any, TypeVar, cast
 from uuid import uuid4
 
@@ -12,33 +13,28 @@ import anyio
 import anyio.to_thread
 
 from .._engine.clock import SystemClock
-from .._kernel.batch import check_payload
-from .._kernel.errors import encode_error
-from .._kernel.values import PLAIN
-from .._wire import ErrorObject, ExecutionStatus
+from .._kernel.durations import to_execution_seconds
+from .._wire import ExecutionStatus
 from .._wire.limits import (
     MAX_EXECUTION_PAYLOAD_BYTES,
-    MAX_PAYLOAD_BYTES,
     MAX_STATE_PAGE,
 )
 from .._wire.patterns import EXECUTION_NAME_PATTERN
 from ..abc import Clock, ExecutionRecord, Store
 from ..exceptions import (
-    EngineClosedError,
+    ExecutionConflictError,
     ExecutionExistsError,
     InvalidNameError,
     PayloadTooLargeError,
     StoreError,
 )
 from ..function import DurableFunction
+from .controls import Controls, check_reason
 from .driver import Driver
 from .functions import Functions
 from .inbox import attend, look
 from .invoker import Invoker
 from .machine.execution import new_record
-from .machine.rules import error_bytes
-from .outside import Outside
-from .reader import Reader
 from .run import Run
 from .service import LocalService
 from .stores.memory import MemoryStore
@@ -55,6 +51,7 @@ async def open_engine(
     clock: Clock | None = None,
     page_size: int = MAX_STATE_PAGE,
     max_operations: int | None = None,
+    execution_timeout: float | timedelta | None = None,
 ) -> AsyncGenerator[Engine]:
     """Open an embedded engine.
 
@@ -71,25 +68,29 @@ async def open_engine(
         clock: The time to go by; tests skip it.
         page_size: How many operations an invocation is handed at once.
         max_operations: How many operations an execution may have; on AWS it is 3,000. By default there is no limit.
+        execution_timeout: How long an execution that is started here may take, 1 second to 366 days, unless `start`
+            says otherwise for it; as a function's `ExecutionTimeout` on AWS. By default there is no limit.
 
     Raises:
         StoreLockedError: Another engine has the file.
         StoreSchemaError: It is not a store, or of a version this library does not know.
         StoreError: It cannot be opened.
         ValueError: Both `path` and `store` are given.
+        InvalidDurationError: The time limit is out of range.
     """
     clock = clock or SystemClock()
+    timeout = to_execution_seconds(execution_timeout, "open_engine")
     if store is not None:
         if path is not None:
             raise ValueError("an engine has a path or a store, not both")
         service = LocalService(store, clock, page_size=page_size, max_operations=max_operations)
-        async with _engine_over(store, clock, service) as engine:
+        async with _engine_over(store, clock, service, timeout) as engine:
             yield engine
         return
     opened = MemoryStore() if path is None else await anyio.to_thread.run_sync(_open_file, os.fspath(path))
     try:
         service = LocalService(opened, clock, page_size=page_size, max_operations=max_operations)
-        async with _engine_over(opened, clock, service) as engine:
+        async with _engine_over(opened, clock, service, timeout) as engine:
             yield engine
     finally:
         with anyio.CancelScope(shield=True):
@@ -97,13 +98,16 @@ async def open_engine(
 
 
 @asynccontextmanager
-async def _engine_over(store: Store, clock: Clock, service: LocalService) -> AsyncGenerator[Engine]:
+async def _engine_over(
+    store: Store, clock: Clock, service: LocalService, timeout: int | None
+) -> AsyncGenerator[Engine]:
     failure: BaseException | None = None
     async with anyio.create_task_group() as tasks:
         driver = Driver(service, clock, tasks)
-        engine = Engine(store, clock, service, driver)
+        engine = Engine(store, clock, service, driver, timeout=timeout)
         tasks.start_soon(driver.keep_time, name="durable timers")
         try:
+            await engine.settle()
             if store.inbox is not None:
                 await look(engine, store.inbox)
                 tasks.start_soon(attend, engine, store.inbox, name="durable inbox")
@@ -127,7 +131,7 @@ def _open_file(path: str) -> Store:
     return open_store(path)
 
 
-class Engine(Reader):
+class Engine(Controls):
     """Runs durable executions in this process. Made by `open_engine`.
 
     Attributes:
@@ -135,19 +139,20 @@ class Engine(Reader):
         functions: Those it knows.
     """
 
-    def __init__(self, store: Store, clock: Clock, service: LocalService, driver: Driver) -> None:
-        super().__init__(store)
+    def __init__(
+        self, store: Store, clock: Clock, service: LocalService, driver: Driver, *, timeout: int | None = None
+    ) -> None:
+        super().__init__(store, service)
         self._clock = clock
-        self.service = service
+        self._timeout = timeout
         self._driver = driver
         self.functions = Functions()
-        self._invoker = Invoker(store, service, clock, driver, self.functions)
-        self._outside = Outside(service)
-        self._closed = False
+        self._invoker = Invoker(store, service, clock, driver, self.functions, timeout=timeout)
         service.resolve = self.functions.resolve
         service.on_invoke = self._invoker.begin
         service.on_change = driver.nudge
         service.on_stop = driver.cut
+        service.on_limit = driver.limit
 
     # --- Running ---------------------------------------------------------------------------------------------
 
@@ -180,21 +185,26 @@ class Engine(Reader):
         event: InputT,
         *,
         name: str | None = None,
+        timeout: float | timedelta | None = None,
     ) -> Run[ResultT]:
         """Start an execution, or find it: a name stands for one execution forever.
 
         The execution is durable when this returns; it runs until it is over or the engine is closed. One of this
         name that exists already, with the same function and the same input, is returned as it stands; if it is
-        not over and does not run, it is resumed.
+        not over and does not run, it is taken up again. One that is paused stays paused.
 
         Args:
             function: Made by `@durable_execution`.
             event: Its input.
             name: 1 to 64 characters of `[a-zA-Z0-9_-]`; made up if not given.
+            timeout: How long it may take, 1 second to 366 days: after that it ends as TIMED_OUT, wherever it is,
+                and nothing of it is undone. By default the engine's `execution_timeout`. One that exists already
+                keeps its own.
 
         Raises:
             NotDurableError: `function` is something else.
             InvalidNameError: The name has other characters or another length.
+            InvalidDurationError: The time limit is out of range.
             SerializationError: The input cannot be encoded, or does not fit the function's annotation.
             PayloadTooLargeError: The input is over 6 MB encoded.
             ExecutionExistsError: The name belongs to an execution of another function or with another input.
@@ -202,9 +212,12 @@ class Engine(Reader):
         """
         self._check_open()
         target = self.functions.add(function)
-        return await self._start(function, target, await function.dump_input(event), name)
+        limit = to_execution_seconds(timeout, "Engine.start")
+        return await self._start(function, target, await function.dump_input(event), name, limit)
 
-    async def start_registered(self, function: str, payload: str, *, name: str | None = None) -> Run[Any]:
+    async def start_registered(
+        self, function: str, payload: str, *, name: str | None = None, timeout: float | timedelta | None = None
+    ) -> Run[Any]:
         """Start an execution of a durable function that is registered, by its name and with its input as it is.
 
         As `start` otherwise, which see.
@@ -213,6 +226,7 @@ class Engine(Reader):
             function: What it is registered as; an ARN or a version around it makes no difference.
             payload: Its input, JSON text.
             name: 1 to 64 characters of `[a-zA-Z0-9_-]`; made up if not given.
+            timeout: How long it may take, 1 second to 366 days; by default the engine's `execution_timeout`.
 
         Raises:
             TargetNotFoundError: No function is registered by that name.
@@ -221,10 +235,16 @@ class Engine(Reader):
         """
         self._check_open()
         found = self.functions.durable(function)
-        return await self._start(found, self.functions.add(found), payload, name)
+        limit = to_execution_seconds(timeout, "Engine.start_registered")
+        return await self._start(found, self.functions.add(found), payload, name, limit)
 
     async def _start(
-        self, function: DurableFunction[InputT, ResultT], target: str, payload: str, name: str | None
+        self,
+        function: DurableFunction[InputT, ResultT],
+        target: str,
+        payload: str,
+        name: str | None,
+        timeout: int | None,
     ) -> Run[ResultT]:
         if name is not None and EXECUTION_NAME_PATTERN.fullmatch(name) is None:
             raise InvalidNameError(name, "an execution", "1 to 64 characters of [a-zA-Z0-9_-]")
@@ -233,7 +253,15 @@ class Engine(Reader):
             raise PayloadTooLargeError(f"the input of {function.name}", size, MAX_EXECUTION_PAYLOAD_BYTES)
         record = None if name is None else await self._store.find(name)
         while record is None:
-            record = new_record(uuid4().hex, function.name, target, payload, self._clock.now(), name=name)
+            record = new_record(
+                uuid4().hex,
+                function.name,
+                target,
+                payload,
+                self._clock.now(),
+                name=name,
+                timeout=self._timeout if timeout is None else timeout,
+            )
             try:
                 await self.service.create(record)
             except ExecutionExistsError:
@@ -246,49 +274,51 @@ class Engine(Reader):
         return cast("Run[ResultT]", self._run(record, function))
 
     async def resume(self, name: str | None = None) -> list[Run[Any]]:
-        """Go on with what was not over when the process ended.
+        """Go on with what was not over when the process ended, or with one execution that is paused.
 
         Functions are imported again by their stored targets, unless they were started or registered here. One
         that cannot be loaded does not stop the others: its run raises why.
 
         Args:
-            name: Only this execution; it may be over. By default all that are not over.
+            name: Only this execution; it may be over. One that is paused is not any more. By default all that are
+                not over: those that are paused stay paused, and only what time brings to them is recorded.
 
         Returns:
-            Their runs, oldest first. One that runs already is among them.
+            Their runs, oldest first, without those that stay paused. One that runs already is among them.
 
         Raises:
             ExecutionNotFoundError: There is none of this name.
             EngineClosedError: The engine is closed.
         """
         self._check_open()
-        if name is None:
-            records = await self._store.executions(ExecutionStatus.RUNNING)
-        else:
-            records = [await self.execution(name)]
-        return [self._run(record, None) for record in records]
+        if name is not None:
+            record = await self.execution(name)
+            if record.status.is_paused:
+                with suppress(ExecutionConflictError):  # somebody else was faster
+                    return [await self.unpause(name)]
+            return [self._run(record, None)]
+        for record in await self._store.executions(ExecutionStatus.PAUSED):
+            self._run(record, None)
+        return [self._run(record, None) for record in await self._store.executions(ExecutionStatus.RUNNING)]
 
-    async def stop(self, name: str, error: Exception | str | ErrorObject | None = None) -> ExecutionRecord:
-        """End an execution as STOPPED, wherever it is. It is not called again: no saga of it rolls back.
-
-        An invocation that is under way is cancelled, and can record nothing more. What it had invoked goes on. One
-        that is over already stays as it is.
+    async def unpause(self, name: str, reason: str | None = None, *, token: str | None = None) -> Run[Any]:
+        """Go on with an execution that is paused; `resume` does so too, and with one that is not.
 
         Args:
             name: The execution.
-            error: Why.
-
-        Returns:
-            The execution as it ended.
+            reason: Why, for its history; at most 1,024 characters.
+            token: Asking once more with the same one, within 15 minutes, changes nothing and is no error.
 
         Raises:
             ExecutionNotFoundError: There is none of this name.
-            PayloadTooLargeError: The error is over 1 MB.
+            ExecutionConflictError: It is not paused.
+            ValueError: The reason is too long.
             EngineClosedError: The engine is closed.
         """
         self._check_open()
-        why = None if error is None else _error_object(error, f"the error that {name!r} is stopped with")
-        return await self._outside.stop((await self.execution(name)).id, why)
+        check_reason(reason)
+        found = await self.execution(name)
+        return self._run(await self._outside.resume(found.id, reason=reason, token=token), None)
 
     # --- For tests -------------------------------------------------------------------------------------------
 
@@ -304,83 +334,19 @@ class Engine(Reader):
         """
         self._driver.cut_off(name)
 
-    # --- Callbacks -------------------------------------------------------------------------------------------
-
-    async def complete_callback(self, callback_id: str, value: Any = None, *, text: str | None = None) -> None:
-        """Complete a callback: whoever waits for it gets this value.
-
-        It is durable when this returns. The execution need not run here, or at all, at this moment.
-
-        Args:
-            callback_id: The callback's `id`.
-            value: The result; encoded as JSON.
-            text: The result as text, instead of a value: it is passed on as it is.
-
-        Raises:
-            CallbackNotFoundError: There is no such callback.
-            CallbackCompletedError: It has ended, or timed out, or nobody waits for it any more.
-            SerializationError: The value cannot be encoded.
-            PayloadTooLargeError: It is over 1 MB encoded.
-            ValueError: Both `value` and `text` are given.
-            EngineClosedError: The engine is closed.
-        """
-        self._check_open()
-        if text is not None and value is not None:
-            raise ValueError("a callback is completed with a value or with text, not both")
-        what = "the result of a callback"
-        result = PLAIN.encode(value, what) if text is None else text
-        check_payload(result, what)
-        await self._outside.succeed_callback(callback_id, result)
-
-    async def fail_callback(self, callback_id: str, error: Exception | str | ErrorObject) -> None:
-        """Fail a callback: whoever waits for it gets this error, as the cause of a `CallbackFailedError`.
-
-        Args:
-            callback_id: The callback's `id`.
-            error: An exception, what happened, or an error object.
-
-        Raises:
-            CallbackNotFoundError: There is no such callback.
-            CallbackCompletedError: It has ended, or timed out, or nobody waits for it any more.
-            PayloadTooLargeError: The error is over 1 MB.
-            EngineClosedError: The engine is closed.
-        """
-        self._check_open()
-        await self._outside.fail_callback(callback_id, _error_object(error, "the error of a callback"))
-
-    async def heartbeat_callback(self, callback_id: str) -> None:
-        """Tell that whoever is to complete a callback is alive: its heartbeat timeout begins anew.
-
-        Raises:
-            CallbackNotFoundError: There is no such callback.
-            CallbackCompletedError: It has ended, or timed out, or nobody waits for it any more.
-            EngineClosedError: The engine is closed.
-        """
-        self._check_open()
-        await self._outside.heartbeat_callback(callback_id)
-
     # --- Inside ----------------------------------------------------------------------------------------------
+
+    async def settle(self) -> None:
+        """Have pauses take effect that an engine before did not live to see take effect. For `open_engine`."""
+        for record in await self._store.executions(ExecutionStatus.PAUSING):
+            await self._outside.settle_pause(record.id)
 
     def _run(self, record: ExecutionRecord, function: DurableFunction[Any, Any] | None) -> Run[Any]:
         self._check_open()
         run = self._driver.find(record.name)
         return run or self._driver.run(record, function or self.functions.load(record.function))
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise EngineClosedError
-
     def close(self) -> None:
         """Start nothing more, and tell those who wait for executions that are not over."""
         self._closed = True
         self._driver.close()
-
-
-def _error_object(error: Exception | str | ErrorObject, what: str) -> ErrorObject:
-    if isinstance(error, Exception):
-        return encode_error(error)
-    found = ErrorObject(error_message=error) if isinstance(error, str) else error
-    size = error_bytes(found)
-    if size > MAX_PAYLOAD_BYTES:
-        raise PayloadTooLargeError(what, size, MAX_PAYLOAD_BYTES)
-    return found

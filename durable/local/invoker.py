@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from .._kernel.errors import encode_error
-from .._wire import ErrorObject, ExecutionStatus, OperationStatus
+from .._wire import ErrorObject, OperationStatus
 from .._wire.limits import MAX_PAYLOAD_BYTES
 from ..abc import Caller, Clock, ExecutionRecord, Store
 from ..exceptions import ExecutionExistsError
@@ -32,10 +32,26 @@ _log = logging.getLogger("durable.local")
 
 
 class Invoker:
-    """Calls functions for the chained invokes of one engine."""
+    """Calls functions for the chained invokes of one engine.
+
+    Args:
+        store: Where executions are kept.
+        service: The service over it.
+        clock: What time it is.
+        driver: What drives durable callees.
+        functions: Those that may be called.
+        timeout: Seconds that a durable callee may take; `None` if there is no limit.
+    """
 
     def __init__(
-        self, store: Store, service: LocalService, clock: Clock, driver: Driver, functions: Functions
+        self,
+        store: Store,
+        service: LocalService,
+        clock: Clock,
+        driver: Driver,
+        functions: Functions,
+        *,
+        timeout: int | None,
     ) -> None:
         self._store = store
         self._service = service
@@ -43,6 +59,7 @@ class Invoker:
         self._clock = clock
         self._driver = driver
         self._functions = functions
+        self._timeout = timeout
         # Those that are being called here: nobody is called twice at a time.
         self._busy: set[Caller] = set()
         # Those whose function was known when they began, and is not registered now nor can be loaded.
@@ -78,7 +95,8 @@ class Invoker:
             if not extra.known:
                 await self._end(caller, self._unknown(extra.function))
             elif target is not None:
-                callee = callee_record(record, caller.operation_id, extra, target, self._clock.now())
+                now = self._clock.now()
+                callee = callee_record(record, caller.operation_id, extra, target, now, timeout=self._timeout)
                 await self._persistently(lambda: self._start(caller, callee))
             elif isinstance(found, PlainFunction):
                 await self._end(caller, await _outcome(found, extra.payload))
@@ -103,7 +121,7 @@ class Invoker:
                 await self._end(caller, encode_error(error))
                 return
             callee = found
-        if callee.status is not ExecutionStatus.RUNNING:
+        if callee.status.is_over:
             await self._outside.tell_caller(callee)
             return
         function = self._functions.load(callee.function)

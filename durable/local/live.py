@@ -20,6 +20,7 @@ class Live:
         "held",
         "last_token",
         "released",
+        "revoked",
         "state",
         "token",
         "told",
@@ -46,6 +47,8 @@ class Live:
         # nothing); and whether its last answer told of such a thing, perhaps too late for it to see.
         self.untold: dict[str, None] = {}
         self.told = False
+        # Whether a pause has taken the token from the invocation that is under way: its answer does not count.
+        self.revoked = False
 
     def release(self) -> None:
         """Let the next one have it."""

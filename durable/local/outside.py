@@ -13,9 +13,14 @@ import anyio
 
 from .._wire import ErrorObject, ExecutionStatus, Operation, OperationStatus, OperationType, Timestamp
 from ..abc import Caller, ExecutionRecord
-from ..exceptions import CallbackCompletedError, CallbackNotFoundError, ExecutionNotFoundError
+from ..exceptions import (
+    CallbackCompletedError,
+    CallbackNotFoundError,
+    ExecutionConflictError,
+    ExecutionNotFoundError,
+)
 from .live import Live
-from .machine import callback, execution, invoke
+from .machine import callback, execution, invoke, pausing
 from .machine.state import Transition
 from .service import LocalService
 
@@ -104,6 +109,81 @@ class Outside:
         await self.tell_caller(record)
         return record
 
+    async def pause(
+        self, execution_id: str, *, reason: str | None = None, holds_timeout: bool = True, token: str | None = None
+    ) -> ExecutionRecord:
+        """Have an execution not invoked from now on; an invocation that is under way comes to its next call.
+
+        Args:
+            execution_id: The execution.
+            reason: Why.
+            holds_timeout: Whether its time limit is put off by the pause.
+            token: Whoever asks; asking again with the same one changes nothing.
+
+        Returns:
+            The execution, PAUSING or PAUSED.
+
+        Raises:
+            ExecutionNotFoundError: There is none.
+            ExecutionConflictError: It is over, or paused already.
+        """
+        async with self._changing(execution_id) as (live, now, forward):
+            record = live.state.record
+            if pausing.was_accepted(record, "pause", token, now):
+                return record
+            if record.status is not ExecutionStatus.RUNNING:
+                raise ExecutionConflictError(record.name, record.status, "only one that is RUNNING can be paused")
+            record = pausing.pause(record, now, reason=reason, holds_timeout=holds_timeout, token=token)
+            if live.token is None:
+                record, event = pausing.take_effect(record, now)
+                forward.events.append(event)
+            forward.record = record
+        return record
+
+    async def resume(
+        self, execution_id: str, *, reason: str | None = None, token: str | None = None
+    ) -> ExecutionRecord:
+        """Have an execution that is paused go on.
+
+        Args:
+            execution_id: The execution.
+            reason: Why.
+            token: Whoever asks; asking again with the same one changes nothing.
+
+        Raises:
+            ExecutionNotFoundError: There is none.
+            ExecutionConflictError: It is not paused.
+        """
+        async with self._changing(execution_id) as (live, now, forward):
+            record = live.state.record
+            if pausing.was_accepted(record, "resume", token, now):
+                return record
+            if not record.status.is_paused:
+                raise ExecutionConflictError(record.name, record.status, "only one that is paused can be resumed")
+            record, event = pausing.resume(record, now, reason=reason, token=token)
+            forward.record = record
+            if event is not None:
+                forward.events.append(event)
+        return record
+
+    async def settle_pause(self, execution_id: str) -> None:
+        """Have a pause take effect that waits for an invocation which did not live to see it."""
+        async with self._changing(execution_id) as (live, now, forward):
+            if live.token is None:
+                live.state.give_way(now, forward)
+
+    async def time_out(self, execution_id: str) -> Timestamp | None:
+        """End an execution that has taken longer than it may.
+
+        Returns:
+            When to look again, if its time is not over yet.
+        """
+        try:
+            async with self._changing(execution_id) as (live, _, _):
+                return None if live.state.is_over else pausing.expires_at(live.state.record)
+        except ExecutionNotFoundError:
+            return None
+
     @asynccontextmanager
     async def _callback(self, callback_id: str) -> AsyncGenerator[tuple[Live, Operation, Timestamp, Transition]]:
         """A callback that can still be completed, to oneself."""
@@ -129,11 +209,14 @@ class Outside:
     async def _changing(self, execution_id: str) -> AsyncGenerator[tuple[Live, Timestamp, Transition]]:
         """An execution to oneself, up to date. What the block adds is recorded; and what time did, in any case."""
         service = self._service
+        expired: ExecutionRecord | None = None
         with anyio.CancelScope(shield=True):
             try:
                 async with service.held(execution_id) as live:
                     forward = Transition()
                     now = service.clock.now()
+                    if await service.expire(live, now):
+                        expired = live.state.record
                     if not live.state.is_over:
                         live.state.advance(now, forward)
                     try:
@@ -144,3 +227,5 @@ class Outside:
             finally:
                 # Senders may ask for callbacks of executions that ended long ago: they do not stay in memory.
                 service.forget_ended(execution_id)
+                if expired is not None:
+                    await self.tell_caller(expired)

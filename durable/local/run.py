@@ -51,6 +51,8 @@ class Run(Generic[ResultT]):
         # Whether a task drives it. If not, it is in the heap of timers with this entry, or the outside wakes it.
         self.driven = False
         self.timer: tuple[int, int, Run[Any]] | None = None
+        # The entry there by which it times out, if it does.
+        self.limit: tuple[int, int, Run[Any]] | None = None
         # What its invocation runs under, while there is one.
         self.scope: anyio.CancelScope | None = None
 
@@ -71,7 +73,7 @@ class Run(Generic[ResultT]):
         return self._outcome is not None
 
     async def wait(self) -> ExecutionRecord:
-        """Wait until the execution is over, however it ended.
+        """Wait until the execution is over, however it ended; one that is paused is waited for as well.
 
         Returns:
             The execution as it ended.

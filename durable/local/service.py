@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, NoReturn
 
 import anyio
 import msgspec
@@ -33,13 +33,19 @@ from .._wire.events import Event, EventType
 from .._wire.invocation import InitialExecutionState
 from .._wire.limits import MAX_STATE_PAGE
 from ..abc import Change, Clock, EventRecord, ExecutionRecord, Loaded, OperationExtra, ServiceClient, Store
-from ..exceptions import ExecutionNotFoundError, ServiceError, StaleTokenError
+from ..exceptions import DurableError, ExecutionNotFoundError, ServiceError, StaleTokenError
 from .live import Live
 from .machine import execution
 from .machine.history import event_of
+from .machine.pausing import expires_at
 from .machine.rules import RefusedUpdateError
 from .machine.state import ExecutionState, Transition
 from .tokens import Token
+
+
+class PausedError(DurableError, RuntimeError):
+    """An execution is not invoked, as it is paused: until somebody resumes it."""
+
 
 _MARKER: Final = re.compile(r"[0-9]{1,9}")
 """Where a page begins: the number of its first operation."""
@@ -83,6 +89,8 @@ class LocalService(ServiceClient):
         self.on_change: Callable[[str], None] = lambda _: None
         # The execution of that name was stopped: its invocation is to be cancelled.
         self.on_stop: Callable[[str], None] = lambda _: None
+        # The execution of that name times out at that time, unless that changes again.
+        self.on_limit: Callable[[str, Timestamp], None] = lambda _name, _when: None
 
     # --- What a function calls -------------------------------------------------------------------------------
 
@@ -141,14 +149,18 @@ class LocalService(ServiceClient):
 
         Raises:
             StaleTokenError: The execution is over; somebody may just have stopped it.
+            PausedError: It is paused. What time has brought is recorded.
         """
         async with self.held(execution_id) as live:
             state = live.state
-            self._check_running(state)
             now = self.clock.now()
+            await self.expire(live, now)
+            self._check_running(state)
             forward = Transition()
             state.advance(now, forward)
             record = state.record
+            if record.status.is_paused:
+                await self._stay_paused(live, now, forward)
             forward.record = msgspec.structs.replace(record, invocations=record.invocations + 1)
             await self._commit(live, forward)
             live.call = 0
@@ -158,7 +170,7 @@ class LocalService(ServiceClient):
             live.began = now
             changed = tuple({**live.untold, **forward.operations})
             live.untold.clear()
-            live.told = False
+            live.told = live.revoked = False
             self._unsure.discard(execution_id)
             page, marker = self._page(state, 0, self._page_size)
             return InvocationInput(
@@ -189,11 +201,15 @@ class LocalService(ServiceClient):
             forward.events.append(EventRecord(EventType.INVOCATION_COMPLETED, now, error=raised, start=live.began))
             # No time passes here: what the invocation waits for may have fallen due by now. The next one is told.
             makes_sense = raised is None
-            if isinstance(outcome, InvocationOutput) and not state.is_over:
+            if isinstance(outcome, InvocationOutput) and not state.is_over and not live.revoked:
                 makes_sense = (
                     outcome.status is not InvocationStatus.PENDING or state.is_waiting or self._has_changed(live)
                 )
-                self._finish(state, outcome, now, forward, let_pass=makes_sense or accept_idle)
+                ended = execution.answered(state.record, outcome, now, let_pass=makes_sense or accept_idle)
+                if ended is not None:
+                    forward.record = ended[0]
+                    forward.events.append(ended[1])
+            state.give_way(now, forward)
             await self._commit(live, forward)
             live.token = live.last_token = None
             return makes_sense
@@ -208,6 +224,8 @@ class LocalService(ServiceClient):
     async def next_due(self, execution_id: str) -> Timestamp | None:
         """When there is a reason for the next invocation; `None` if only the outside can bring one."""
         async with self.held(execution_id) as live:
+            if live.state.record.status.is_paused:  # time goes on, and what it brings is to be recorded
+                return live.state.next_due
             # What changed while the last call was under way may have come too late for the invocation to see it.
             return self.clock.now() if self._has_changed(live) else live.state.next_due
 
@@ -260,18 +278,17 @@ class LocalService(ServiceClient):
     ) -> CheckpointDurableExecutionResponse:
         if live.answered == client_token and live.answer is not None and token == live.last_token:
             return live.answer
+        now = self.clock.now()
+        if live.state.record.timeout is not None:
+            await self.expire(live, now)
         self._check_token(live, token)
         state = live.state
-        now = self.clock.now()
         forward = Transition()
         state.advance(now, forward)
         told = bool(forward.operations or live.untold)
         if updates:
-            state.apply(updates, now, forward)
-            if self.max_operations is not None and state.count_with(forward) > self.max_operations:
-                raise RefusedUpdateError(f"an execution has at most {self.max_operations:,} operations")
-        if forward.extras:
-            self._resolve(state.record.function, forward)
+            self._apply(state, updates, now, forward)
+        revoked = state.record.status is ExecutionStatus.PAUSING and state.give_way(now, forward)
         if forward:
             await self._commit(live, forward)
         operations = tuple(forward.operations.values())
@@ -283,6 +300,10 @@ class LocalService(ServiceClient):
         live.call += 1
         live.last_token = token
         live.token = Token(state.record.id, state.record.invocations, live.call).encode()
+        if revoked:
+            # It ends without having come as far as it can: it is to be invoked again as soon as it may.
+            live.revoked = live.told = True
+            live.token = None
         live.answered = client_token
         live.answer = CheckpointDurableExecutionResponse(
             checkpoint_token=None if state.is_over else live.token,
@@ -292,6 +313,15 @@ class LocalService(ServiceClient):
             for operation_id in forward.invokes:
                 self.on_invoke(state.record.id, operation_id)
         return live.answer
+
+    def _apply(
+        self, state: ExecutionState, updates: Sequence[OperationUpdate], now: Timestamp, forward: Transition
+    ) -> None:
+        state.apply(updates, now, forward)
+        if self.max_operations is not None and state.count_with(forward) > self.max_operations:
+            raise RefusedUpdateError(f"an execution has at most {self.max_operations:,} operations")
+        if forward.extras:
+            self._resolve(state.record.function, forward)
 
     def _resolve(self, caller: str, forward: Transition) -> None:
         """Find out whom the chained invokes of a call are for, so that it is recorded together with them."""
@@ -344,6 +374,23 @@ class LocalService(ServiceClient):
         # Somebody else may have been faster.
         return self._live.setdefault(execution_id, Live(ExecutionState(loaded)))
 
+    async def expire(self, live: Live, now: Timestamp) -> bool:
+        """End an execution as TIMED_OUT if it has taken longer than it may. Returns whether that is so."""
+        forward = Transition()
+        if not live.state.expire(now, forward):
+            return False
+        await self.commit_from_outside(live, forward)
+        return True
+
+    async def _stay_paused(self, live: Live, now: Timestamp, forward: Transition) -> NoReturn:
+        live.state.give_way(now, forward)
+        if forward:
+            await self._commit(live, forward)
+            live.untold.update(dict.fromkeys(forward.operations))
+        live.told = True
+        name = live.state.record.name
+        raise PausedError(f"execution {name!r} is paused")
+
     async def commit_from_outside(self, live: Live, forward: Transition) -> None:
         """Record what was not changed by the invocation, and see to it that one is told of it."""
         await self._commit(live, forward)
@@ -351,8 +398,14 @@ class LocalService(ServiceClient):
         if live.state.is_over:
             live.token = live.last_token = None
             self.on_stop(live.state.record.name)
-        elif forward.operations:
-            self.on_change(live.state.record.name)
+            return
+        record = live.state.record
+        if forward.record is not None:
+            when = expires_at(record)
+            if when is not None:
+                self.on_limit(record.name, when)
+        if forward.operations or forward.record is not None:
+            self.on_change(record.name)
 
     async def _commit(self, live: Live, forward: Transition) -> None:
         execution_id = live.state.record.id
@@ -381,6 +434,8 @@ class LocalService(ServiceClient):
         if token == live.token:
             return
         self._check_running(live.state)
+        if live.revoked:
+            raise StaleTokenError("Invalid checkpoint token: the execution was paused")
         wanted = Token.decode(token)
         if wanted.execution_id != live.state.record.id:
             raise StaleTokenError("Invalid checkpoint token: it is another execution's")
@@ -392,22 +447,3 @@ class LocalService(ServiceClient):
         everything = [execution.operation_of(state.record), *state.visible()]
         end = begin + size
         return tuple(everything[begin:end]), str(end) if end < len(everything) else None
-
-    @staticmethod
-    def _finish(
-        state: ExecutionState, outcome: InvocationOutput, now: Timestamp, forward: Transition, *, let_pass: bool
-    ) -> None:
-        if outcome.status is InvocationStatus.SUCCEEDED:
-            end = execution.finish(state.record, now, ExecutionStatus.SUCCEEDED, result=outcome.result)
-        elif outcome.status is InvocationStatus.FAILED:
-            end = execution.finish(state.record, now, ExecutionStatus.FAILED, error=outcome.error)
-        elif let_pass:
-            return
-        else:
-            error = ErrorObject(
-                error_type="InvalidPendingAnswer",
-                error_message="the function answered PENDING although nothing is pending",
-            )
-            end = execution.finish(state.record, now, ExecutionStatus.FAILED, error=error)
-        forward.record, event = end
-        forward.events.append(event)

@@ -14,6 +14,8 @@ import msgspec
 from ..._wire import (
     ErrorObject,
     ExecutionStatus,
+    InvocationOutput,
+    InvocationStatus,
     Operation,
     OperationAction,
     OperationStatus,
@@ -47,6 +49,7 @@ def new_record(
     *,
     name: str | None = None,
     caller: Caller | None = None,
+    timeout: int | None = None,
 ) -> ExecutionRecord:
     """An execution that begins.
 
@@ -58,6 +61,7 @@ def new_record(
         now: What time it is.
         name: Its name; by default made of the function's and the id.
         caller: The chained invoke that starts it.
+        timeout: Seconds that it may take; `None` if there is no limit.
     """
     plain = re.sub(r"[^a-zA-Z0-9_-]", "-", function)
     if name is None:
@@ -73,6 +77,7 @@ def new_record(
         start_timestamp=now,
         input=payload,
         caller=caller,
+        timeout=timeout,
     )
 
 
@@ -107,8 +112,34 @@ def finish(
     error: ErrorObject | None = None,
 ) -> tuple[ExecutionRecord, EventRecord]:
     """The execution after its end, and the event."""
-    ended = msgspec.structs.replace(record, status=status, end_timestamp=now, result=result, error=error)
+    ended = msgspec.structs.replace(
+        record, status=status, end_timestamp=now, result=result, error=error, pause=None
+    )
     return ended, EventRecord(_EVENT[status], now)
+
+
+def answered(
+    record: ExecutionRecord, outcome: InvocationOutput, now: Timestamp, *, let_pass: bool
+) -> tuple[ExecutionRecord, EventRecord] | None:
+    """The execution after an invocation's answer, and the event; `None` if it does not end by it.
+
+    Args:
+        record: The execution.
+        outcome: What was answered.
+        now: What time it is.
+        let_pass: Whether PENDING is let pass.
+    """
+    if outcome.status is InvocationStatus.SUCCEEDED:
+        return finish(record, now, ExecutionStatus.SUCCEEDED, result=outcome.result)
+    if outcome.status is InvocationStatus.FAILED:
+        return finish(record, now, ExecutionStatus.FAILED, error=outcome.error)
+    if let_pass:
+        return None
+    error = ErrorObject(
+        error_type="InvalidPendingAnswer",
+        error_message="the function answered PENDING although nothing is pending",
+    )
+    return finish(record, now, ExecutionStatus.FAILED, error=error)
 
 
 def apply(record: ExecutionRecord, update: OperationUpdate, now: Timestamp) -> tuple[ExecutionRecord, EventRecord]:

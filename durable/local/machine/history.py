@@ -17,8 +17,11 @@ from ..._wire.events import (
     Event,
     EventError,
     EventInput,
+    EventReason,
     EventResult,
     EventType,
+    ExecutionPausedDetails,
+    ExecutionResumedDetails,
     ExecutionStartedDetails,
     FailureDetails,
     InvocationCompletedDetails,
@@ -75,7 +78,7 @@ def _details(number: int, kept: EventRecord, record: ExecutionRecord, operation:
     match kept.type:
         case EventType.EXECUTION_STARTED:
             return ExecutionStartedDetails(
-                input=EventInput(payload=record.input), execution_timeout=MAX_DELAY_SECONDS
+                input=EventInput(payload=record.input), execution_timeout=record.timeout or MAX_DELAY_SECONDS
             )
         case (
             EventType.EXECUTION_SUCCEEDED
@@ -86,6 +89,8 @@ def _details(number: int, kept: EventRecord, record: ExecutionRecord, operation:
             return ResultDetails(result=result)
         case EventType.EXECUTION_FAILED | EventType.EXECUTION_TIMED_OUT | EventType.EXECUTION_STOPPED:
             return FailureDetails(error=EventError(payload=record.error))
+        case EventType.EXECUTION_PAUSED | EventType.EXECUTION_RESUMED:
+            return _pause_details(kept)
         case (
             EventType.CONTEXT_FAILED
             | EventType.CALLBACK_FAILED
@@ -150,6 +155,18 @@ def _started(
             durable_execution_arn=arn,
         )
     return None
+
+
+def _pause_details(kept: EventRecord) -> Shape:
+    requested = kept.start or kept.timestamp
+    reason = None if kept.payload is None else EventReason(payload=kept.payload)
+    if kept.type is EventType.EXECUTION_RESUMED:
+        return ExecutionResumedDetails(resume_request_timestamp=requested, reason=reason)
+    return ExecutionPausedDetails(
+        pause_request_timestamp=requested,
+        execution_timeout_paused=kept.holds_timeout is not False,
+        reason=reason,
+    )
 
 
 def _duration_of(operation: Operation | None) -> int | None:

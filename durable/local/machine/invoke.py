@@ -117,7 +117,13 @@ def too_large(callee: str, size: int) -> ErrorObject:
 
 
 def callee_record(
-    caller: ExecutionRecord, operation_id: str, extra: OperationExtra, target: str, now: Timestamp
+    caller: ExecutionRecord,
+    operation_id: str,
+    extra: OperationExtra,
+    target: str,
+    now: Timestamp,
+    *,
+    timeout: int | None = None,
 ) -> ExecutionRecord:
     """The execution of a durable callee. Its id, its name and its ARN are the same whenever this is asked."""
     execution_id = blake2b(f"{caller.id}/{operation_id}".encode(), digest_size=16).hexdigest()
@@ -128,6 +134,7 @@ def callee_record(
         extra.payload,
         now,
         caller=Caller(caller.id, operation_id),
+        timeout=timeout,
     )
 
 

@@ -11,6 +11,7 @@ What is checked here, as it concerns more than one operation (PROTOCOL section 5
  4. Type, subtype, name and parent of an id never change.
  5. Nothing is accepted under a finished context, or for a finished execution; what was left unfinished there is
     cut off: it never falls due, and is not waited for.
+ 6. Nothing is accepted for an execution that is paused, once that has taken effect.
 
 What ends an operation from outside (a callback's sender, a callee's end) comes through `end`, by the same rules.
 """
@@ -32,7 +33,7 @@ from ..._wire import (
 )
 from ..._wire.limits import MAX_UPDATES_PER_CALL
 from ...abc import Change, EventRecord, ExecutionRecord, Loaded, OperationExtra
-from . import callback, context, execution, invoke, step, wait
+from . import callback, context, execution, invoke, pausing, step, wait
 from .rules import RefusedUpdateError, check_same, check_shape
 
 _APPLY = {OperationType.STEP: step.apply, OperationType.WAIT: wait.apply, OperationType.CONTEXT: context.apply}
@@ -92,7 +93,7 @@ class ExecutionState:
     @property
     def is_over(self) -> bool:
         """Whether the execution has ended."""
-        return self.record.status is not ExecutionStatus.RUNNING
+        return self.record.status.is_over
 
     @property
     def is_waiting(self) -> bool:
@@ -155,7 +156,7 @@ class ExecutionState:
         """
         if len(updates) > MAX_UPDATES_PER_CALL:
             raise RefusedUpdateError(f"a call has at most {MAX_UPDATES_PER_CALL} updates, this one {len(updates)}")
-        if self.is_over:
+        if self.is_over or self.record.status is ExecutionStatus.PAUSED:
             raise RefusedUpdateError(f"the execution is {self.record.status}")
         changed = forward.operations
         in_call: dict[str, OperationAction | None] = {}
@@ -181,6 +182,29 @@ class ExecutionState:
             else:
                 changed[update.id], event, forward.extras[update.id] = invoke.apply(known, update, now)
             forward.events.append(event)
+
+    def give_way(self, now: Timestamp, forward: Transition) -> bool:
+        """Have a pause that was asked for take effect, as the invocation under way has come to a call, or its end.
+
+        Returns:
+            Whether it does; an execution that ends at this moment is not paused any more.
+        """
+        if self.record.status is not ExecutionStatus.PAUSING or forward.record is not None:
+            return False
+        forward.record, event = pausing.take_effect(self.record, now)
+        forward.events.append(event)
+        return True
+
+    def expire(self, now: Timestamp, forward: Transition) -> bool:
+        """End the execution if it has taken longer than it may. Returns whether it has."""
+        when = pausing.expires_at(self.record)
+        if when is None or not pausing.has_expired(self.record, now):
+            return False
+        self.advance(when, forward)
+        error = pausing.timeout_error(self.record)
+        forward.record, event = execution.finish(self.record, now, ExecutionStatus.TIMED_OUT, error=error)
+        forward.events.append(event)
+        return True
 
     def count_with(self, forward: Transition) -> int:
         """How many operations there would be, the EXECUTION itself among them."""

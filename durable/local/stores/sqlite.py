@@ -97,7 +97,7 @@ class SqliteStore(Store):
         if change.execution is not None:
             statements.append((_UPDATE, (change.execution.status, _record_data(change.execution), key)))
         await self._thread.write(statements)
-        if change.execution is not None and change.execution.status is not ExecutionStatus.RUNNING:
+        if change.execution is not None and change.execution.status.is_over:
             self._keys.pop(execution_id, None)
 
     async def find(self, name: str) -> ExecutionRecord | None:
@@ -158,7 +158,7 @@ class SqliteStore(Store):
             return None
         row, log = found
         record = _record(row)
-        if record.status is ExecutionStatus.RUNNING:
+        if not record.status.is_over:
             self._keys[execution_id] = row[2]
         operations: dict[str, Operation] = {}
         extras: dict[str, OperationExtra] = {}

@@ -18,6 +18,7 @@ from durable._wire import (
 )
 from durable._wire.updates import ContextOptions, StepOptions, WaitOptions
 from durable.abc import Change, EventRecord, ExecutionRecord, Loaded
+from durable.local.machine import pausing
 from durable.local.machine.rules import RefusedUpdateError
 from durable.local.machine.state import ExecutionState, Transition
 from durable.testing import clock
@@ -26,6 +27,11 @@ BEGIN = clock.START
 START, SUCCEED, FAIL, RETRY, CANCEL = OperationAction
 STEP, WAIT, CONTEXT = OperationType.STEP, OperationType.WAIT, OperationType.CONTEXT
 SUB_TYPE = {STEP: "Step", WAIT: "Wait", CONTEXT: "RunInChildContext"}
+PAUSE = "pause while an invocation is under way"
+PAUSE_AND_GO_ON = "the same, and its time limit stays"
+PAUSE_NOW = "pause while none is"
+YIELD = "the invocation ends"
+RESUME = "resume"
 OOPS = ErrorObject(error_type="ValueError", error_message="oops")
 
 
@@ -82,9 +88,10 @@ def retry(seconds: int | None, operation_id: str = "a", **fields: Any) -> Operat
 class Bench:
     """One execution's state machine."""
 
-    def __init__(self, *operations: Operation) -> None:
+    def __init__(self, *operations: Operation, timeout: int | None = None) -> None:
         self.now = BEGIN
-        self.state = ExecutionState(Loaded(execution=execution(), operations=operations, events=1, changes=1))
+        begun = execution(timeout=timeout)
+        self.state = ExecutionState(Loaded(execution=begun, operations=operations, events=1, changes=1))
         self.changes: list[Change] = []
 
     @property
@@ -100,14 +107,54 @@ class Bench:
         forward = Transition()
         self.state.advance(self.now, forward)
         self.state.apply(updates, self.now, forward)
+        self.state.give_way(self.now, forward)
         return self._take_over(forward)
 
     def wait(self, seconds: float = 0) -> Transition:
         """Let time pass."""
         self.now = Timestamp(self.now + round(seconds * 1000))
         forward = Transition()
-        self.state.advance(self.now, forward)
+        if not self.state.expire(self.now, forward):
+            self.state.advance(self.now, forward)
         return self._take_over(forward)
+
+    def pause(self, *, under_way: bool = False, **options: Any) -> Transition:
+        """Have it paused, while an invocation is under way or while none is."""
+        forward = Transition()
+        paused = pausing.pause(self.state.record, self.now, **options)
+        if under_way:
+            forward.record = paused
+        else:
+            forward.record, event = pausing.take_effect(paused, self.now)
+            forward.events.append(event)
+        return self._take_over(forward)
+
+    def give_way(self) -> bool:
+        """The invocation that is under way ends."""
+        forward = Transition()
+        took_effect = self.state.give_way(self.now, forward)
+        self._take_over(forward)
+        return took_effect
+
+    def resume(self, **options: Any) -> Transition:
+        """Have it go on."""
+        forward = Transition()
+        forward.record, event = pausing.resume(self.state.record, self.now, **options)
+        forward.events += [] if event is None else [event]
+        return self._take_over(forward)
+
+    def do(self, what: str) -> bool:
+        """What somebody asks for, by name; whether that was possible. See `model.PAUSE` and the like."""
+        status = self.state.record.status
+        if what in {PAUSE, PAUSE_AND_GO_ON, PAUSE_NOW} and status is ExecutionStatus.RUNNING:
+            self.pause(under_way=what != PAUSE_NOW, holds_timeout=what != PAUSE_AND_GO_ON)
+        elif what == YIELD:
+            self.give_way()
+        elif what == RESUME and status.is_paused:
+            self.resume()
+        else:
+            return False
+        return True
 
     def refuse(self, *updates: OperationUpdate) -> str:
         """One call that must be refused as a whole. Returns why it was."""

@@ -6,14 +6,15 @@ It shares nothing with the state machine: names are text, operations are dicts, 
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, TypeAlias
 
 from hypothesis import strategies as st
 
 from durable._wire import OperationAction, OperationType, OperationUpdate
 from durable._wire.updates import ContextOptions, StepOptions, WaitOptions
-from tests.local.machine.bench import OOPS
+from tests.local.machine.bench import OOPS, PAUSE, PAUSE_AND_GO_ON, PAUSE_NOW, RESUME, YIELD
 
+YEAR = 366 * 24 * 60 * 60 * 1000
 FINAL = {"SUCCEEDED", "FAILED", "CANCELLED"}
 
 
@@ -24,11 +25,20 @@ class Refused(Exception):
 class Model:
     """What an execution looks like after some calls, in milliseconds since it began."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int | None = None) -> None:
         self.now = 0
+        self.limit = limit
+        self.status = "RUNNING"
+        # Since when it is paused, if its limit is put off by that.
+        self.held: int | None = None
+        self.holds = True
         self.operations: dict[str, dict[str, Any]] = {}
         self.events: list[tuple[str, str | None, int]] = []
-        self.outcome: str | None = None
+
+    @property
+    def outcome(self) -> str | None:
+        """What the execution has come to."""
+        return self.status if self.status in {"SUCCEEDED", "FAILED", "TIMED_OUT"} else None
 
     def call(self, updates: list[OperationUpdate]) -> bool:
         """Whether the call is accepted; it has changed nothing if not."""
@@ -39,11 +49,59 @@ class Model:
         except Refused:
             return False
         self.__dict__ = other.__dict__
+        self.give_way()
         return True
+
+    def do(self, what: str) -> bool:
+        """Somebody pauses it, or lets it go on; whether that was possible."""
+        if what == YIELD:
+            self.give_way()
+        elif what == RESUME and self.status in {"PAUSING", "PAUSED"}:
+            self.resume()
+        elif what != RESUME and self.status == "RUNNING":
+            self.status, self.holds = "PAUSING", what != PAUSE_AND_GO_ON
+            if what == PAUSE_NOW:
+                self.give_way()
+        else:
+            return False
+        return True
+
+    def give_way(self) -> None:
+        """An invocation has come to a call, or to its end."""
+        if self.status == "PAUSING":
+            self.status = "PAUSED"
+            self.held = self.now if self.holds else None
+            self.events.append(("ExecutionPaused", None, self.now))
+
+    def resume(self) -> None:
+        """Somebody lets it go on."""
+        if self.status == "PAUSED":
+            self.events.append(("ExecutionResumed", None, self.now))
+        if self.held is not None and self.limit is not None:
+            self.limit += self.now - self.held
+        self.status, self.held = "RUNNING", None
+
+    def expires(self) -> int | None:
+        """When its time is over."""
+        if self.limit is None or self.outcome is not None:
+            return None
+        return YEAR if self.held is not None else min(self.limit, YEAR)
 
     def pass_time(self, milliseconds: int) -> None:
         """What becomes of it by then."""
+        end = self.expires()
+        if end is not None and end <= self.now + milliseconds:
+            until = self.now + milliseconds
+            self.now = end
+            self._let_fall_due()
+            self.now = until
+            self.status = "TIMED_OUT"
+            self.events.append(("ExecutionTimedOut", None, self.now))
+            return
         self.now += milliseconds
+        self._let_fall_due()
+
+    def _let_fall_due(self) -> None:
         for key in sorted(self._open_timers(), key=lambda key: (self.operations[key]["due"], key)):
             operation = self.operations[key]
             if operation["due"] > self.now:
@@ -83,7 +141,7 @@ class Model:
         return [] if parent is None else [parent, *self._above(parent)]
 
     def _apply(self, updates: list[OperationUpdate]) -> None:
-        if self.outcome is not None:
+        if self.outcome is not None or self.status == "PAUSED":
             raise Refused
         seen: dict[str, list[str]] = {}
         for number, update in enumerate(updates):
@@ -116,7 +174,7 @@ class Model:
         unwanted = update.error if update.action == "SUCCEED" else update.payload
         if not last or outcome is None or unwanted is not None:
             raise Refused
-        self.outcome = outcome
+        self.status = outcome
         self.events.append(("ExecutionSucceeded" if outcome == "SUCCEEDED" else "ExecutionFailed", None, self.now))
 
     def _change(self, update: OperationUpdate, what: dict[str, Any], known: dict[str, Any] | None) -> None:
@@ -185,16 +243,27 @@ _KEYS = "abcdefgh"
 _SECONDS = st.sampled_from([1, 1, 2, 3, 5, 60, 0, None, 366 * 24 * 60 * 60, 366 * 24 * 60 * 60 + 1])
 
 
+Script: TypeAlias = list[list[OperationUpdate] | int | str]
+
+limits = st.sampled_from([None, None, 2_000, 61_000, 10**10, YEAR])
+"""Milliseconds that an execution may take."""
+
+
 @st.composite
-def scripts(draw: st.DrawFn, most: int = 14) -> list[list[OperationUpdate] | int]:
-    """Calls, and milliseconds between them, over a few operations that mostly stay what they are."""
+def scripts(draw: st.DrawFn, most: int = 14, *, pauses: bool = False) -> Script:
+    """Calls, and milliseconds between them, over a few operations that mostly stay what they are.
+
+    With `pauses` somebody pauses and resumes it now and then.
+    """
     plan: dict[str, tuple[str, str | None]] = {}
     for number, key in enumerate(_KEYS):
         kind = draw(st.sampled_from(["CONTEXT", "CONTEXT", "STEP", "WAIT"] if number < 4 else ["STEP", "WAIT"]))
         above = [other for other in _KEYS[:number] if plan[other][0] == "CONTEXT"]
         plan[key] = kind, draw(st.sampled_from([None, *above]))
-    parts: list[list[OperationUpdate] | int] = []
+    parts: Script = []
     for _ in range(draw(st.integers(1, most))):
+        if pauses and draw(st.integers(0, 3)) == 0:
+            parts.append(draw(st.sampled_from([PAUSE, PAUSE_AND_GO_ON, PAUSE_NOW, YIELD, RESUME, RESUME])))
         if draw(st.integers(0, 3)) == 0:
             parts.append(draw(st.sampled_from([1, 999, 1000, 2000, 60_000, 10**10])))
         else:

@@ -6,10 +6,11 @@ from typing import Any
 
 from hypothesis import event, given, note, settings
 
-from durable._wire import ExecutionStatus, Operation, OperationUpdate
+from durable._wire import Operation
+from durable.local.machine import pausing
 from durable.local.machine.rules import RefusedUpdateError
 from tests.local.machine.bench import BEGIN, Bench
-from tests.local.machine.model import Model, scripts
+from tests.local.machine.model import Model, Script, limits, scripts
 
 
 def plain(operation: Operation) -> dict[str, Any]:
@@ -37,14 +38,27 @@ def plain(operation: Operation) -> dict[str, Any]:
 
 
 @settings(max_examples=600, deadline=None, print_blob=True)
-@given(scripts())
-def test_any_calls_at_any_time(script: list[list[OperationUpdate] | int]):
+@given(scripts(), limits)
+def test_any_calls_at_any_time(script: Script, limit: int | None):
     """The same calls are refused, and the same is recorded, told and waited for after each of them."""
-    bench, model = Bench(), Model()
+    _play(script, limit)
+
+
+@settings(max_examples=600, deadline=None, print_blob=True)
+@given(scripts(pauses=True), limits)
+def test_any_calls_while_somebody_pauses_it(script: Script, limit: int | None):
+    """The same with pauses, before, between and after calls; and with a time limit that they put off, or not."""
+    _play(script, limit)
+
+
+def _play(script: Script, limit: int | None) -> None:
+    bench, model = Bench(timeout=None if limit is None else limit // 1000), Model(limit)
     for part in script:
         if isinstance(part, int):
             bench.wait(part / 1000)
             model.pass_time(part)
+        elif isinstance(part, str):
+            assert bench.do(part) == model.do(part)
         else:
             accepted = model.call(part)
             try:
@@ -65,4 +79,6 @@ def test_any_calls_at_any_time(script: list[list[OperationUpdate] | int]):
         assert (None if state.next_due is None else state.next_due - BEGIN) == model.next_due()
         assert [operation.id for operation in state.visible()] == model.visible()
         assert state.is_waiting == (model.next_due() is not None)
-        assert state.record.status == (model.outcome or ExecutionStatus.RUNNING)
+        assert state.record.status == model.status
+        expires = None if state.is_over else pausing.expires_at(state.record)
+        assert (None if expires is None else expires - BEGIN) == model.expires()

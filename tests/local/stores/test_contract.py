@@ -26,7 +26,7 @@ from durable.local.stores.sqlite import SqliteStore, open_store
 from durable.testing.clock import START
 from durable.testing.contracts import STORE_RULES, Rule, check_store
 from tests.local.machine.bench import Bench, execution
-from tests.local.machine.model import scripts
+from tests.local.machine.model import Script, scripts
 from tests.local.stores.log import Log, step
 
 pytestmark = pytest.mark.anyio
@@ -134,17 +134,17 @@ async def test_whoever_does_not_wait_for_a_commit_has_made_it_all_the_same(kind:
 
 
 @settings(max_examples=60, deadline=None, print_blob=True)
-@given(scripts=st.lists(scripts(most=8), min_size=1, max_size=3))
+@given(scripts=st.lists(scripts(most=8, pauses=True), min_size=1, max_size=3))
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_both_stores_give_the_state_that_was_committed(
-    backend: str, scripts: list[list[list[OperationUpdate] | int]], tmp_path_factory: pytest.TempPathFactory
+    backend: str, scripts: list[Script], tmp_path_factory: pytest.TempPathFactory
 ):
     """After any calls at any time, on any number of executions; and the state that is loaded goes on alike."""
     directory = tmp_path_factory.mktemp("store")
     anyio.run(_commit_and_compare, scripts, directory, backend=backend)
 
 
-async def _commit_and_compare(scripts: list[list[list[OperationUpdate] | int]], directory: Path) -> None:
+async def _commit_and_compare(scripts: list[Script], directory: Path) -> None:
     kinds = [Stores(directory), SqliteStores(directory)]
     stores: list[Store] = []
     benches: list[Bench] = []
@@ -155,7 +155,7 @@ async def _commit_and_compare(scripts: list[list[list[OperationUpdate] | int]], 
             for number, script in enumerate(scripts):
                 bench = Bench()
                 benches.append(bench)
-                record = execution(id=f"e-{number}", name=f"t-{number}")
+                record = execution(id=f"e-{number}", name=f"t-{number}", timeout=61)
                 bench.state.record = record
                 started = EventRecord(EventType.EXECUTION_STARTED, START)
                 await store.create(Change(execution=record, events=[started]))
@@ -170,9 +170,12 @@ async def _commit_and_compare(scripts: list[list[list[OperationUpdate] | int]], 
                 await _compare(store, bench)
 
 
-def _play(bench: Bench, part: list[OperationUpdate] | int) -> None:
+def _play(bench: Bench, part: list[OperationUpdate] | int | str) -> None:
     if isinstance(part, int):
         bench.wait(part / 1000)
+        return
+    if isinstance(part, str):
+        bench.do(part)
         return
     try:
         bench.call(*part)
