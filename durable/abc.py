@@ -388,7 +388,15 @@ class Store(ABC):
         """An execution's history with its numbers, from the one after `after`.
 
         Raises:
-            StoreError: There is no such execution.
+            ExecutionNotFoundError: There is no such execution.
+        """
+
+    @abstractmethod
+    async def delete(self, execution_id: str) -> None:
+        """Remove an execution and all that is kept of it; its name is free then. One that is not there is no error.
+
+        Raises:
+            StoreError: It was not removed.
         """
 
     @abstractmethod

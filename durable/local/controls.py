@@ -30,7 +30,7 @@ class Controls(Reader):
         self._outside = Outside(service)
         self._closed = False
 
-    # --- Pausing and stopping -----------------------------------------------------------------------------------
+    # --- Pausing, stopping, deleting -------------------------------------------------------------------------
 
     async def pause(
         self,
@@ -87,6 +87,26 @@ class Controls(Reader):
         self._check_open()
         why = None if error is None else _error_object(error, f"the error that {name!r} is stopped with")
         return await self._outside.stop((await self.execution(name)).id, why)
+
+    async def delete(self, name: str) -> ExecutionRecord:
+        """Remove an execution that is over, with its operations and its history. Its name is free after this.
+
+        What it has invoked stays. What was invoked by another execution stays for as long as that is not over.
+
+        Args:
+            name: The execution.
+
+        Returns:
+            The execution as it was.
+
+        Raises:
+            ExecutionNotFoundError: There is none of this name.
+            ExecutionConflictError: It is not over, or what has invoked it is not.
+            StoreError: It was not removed.
+            EngineClosedError: The engine is closed.
+        """
+        self._check_open()
+        return await self._outside.delete((await self.execution(name)).id)
 
     # --- Callbacks -------------------------------------------------------------------------------------------
 

@@ -37,7 +37,7 @@ from anyio.abc import TaskGroup
 from .._kernel.errors import encode_error
 from .._wire import InvocationOutput, Timestamp
 from ..abc import Clock, ExecutionRecord
-from ..exceptions import EngineClosedError, NonDeterminismError, StaleTokenError
+from ..exceptions import EngineClosedError, ExecutionNotFoundError, NonDeterminismError, StaleTokenError
 from ..function import DurableFunction
 from .machine.pausing import expires_at
 from .outside import Outside
@@ -141,6 +141,12 @@ class Driver:
         for run in self._runs.values():
             if run.scope is not None and name in {None, run.name}:
                 run.scope.cancel()
+    def drop(self, record: ExecutionRecord) -> None:
+        """An execution was deleted: let go of its run, also if its invocation still winds down. For the service."""
+        run = self._runs.get(record.name)
+        if run is not None and run.id == record.id:
+            self._end(run, record)
+
     def limit(self, name: str, when: Timestamp) -> None:
         """An execution times out then, and not when it was to before. For the service."""
         run = self._runs.get(name)
@@ -188,7 +194,8 @@ class Driver:
         self.spawn(self._drive, run, name=f"durable execution {run.name}")
 
     def _end(self, run: Run[Any], outcome: ExecutionRecord | Exception) -> None:
-        self._runs.pop(run.name, None)
+        if self._runs.get(run.name) is run:  # one that was deleted is gone, and there may be another of its name
+            del self._runs[run.name]
         run.timer = None
         if run.limit is not None:
             # A time limit is far away, as a rule: nobody is to be woken by one that does not count any more.
@@ -211,6 +218,8 @@ class Driver:
             else:
                 if later is not None:
                     self.limit(run.name, later)
+                else:  # it is over; and that was not told, if whoever ended it had no answer from the store
+                    self.cut(run.name)
                 return
 
     async def _drive(self, run: Run[Any]) -> None:
@@ -226,6 +235,8 @@ class Driver:
                 await self._invoke(run)
             except PausedError:
                 run.parked = True  # until something falls due, or somebody resumes it
+            except ExecutionNotFoundError as error:
+                self._end(run, error)  # somebody has deleted it
             except Exception:  # noqa: BLE001 - logged, and tried again for as long as the engine lives
                 # The store could not be read or written. Its disk may be full, for a while.
                 _log.exception("execution %r could not be driven, it will be tried again", run.name)

@@ -153,6 +153,7 @@ class Engine(Controls):
         service.on_change = driver.nudge
         service.on_stop = driver.cut
         service.on_limit = driver.limit
+        service.on_delete = driver.drop
 
     # --- Running ---------------------------------------------------------------------------------------------
 

@@ -106,6 +106,8 @@ class Outside:
                 record, event = execution.finish(record, now, ExecutionStatus.STOPPED, error=error)
                 forward.record = record
                 forward.events.append(event)
+            elif record.status is ExecutionStatus.STOPPED:  # perhaps by a commit that had no answer
+                self._service.on_stop(record.name)
         await self.tell_caller(record)
         return record
 
@@ -164,6 +166,31 @@ class Outside:
             forward.record = record
             if event is not None:
                 forward.events.append(event)
+        return record
+
+    async def delete(self, execution_id: str) -> ExecutionRecord:
+        """Remove an execution that is over, with all that is kept of it.
+
+        Returns:
+            The execution as it was.
+
+        Raises:
+            ExecutionNotFoundError: There is none.
+            ExecutionConflictError: It is not over, or who has invoked it is not: that would invoke it anew.
+        """
+        service = self._service
+        with anyio.CancelScope(shield=True):
+            record = await service.record(execution_id)
+            try:
+                caller = None if record.caller is None else await service.record(record.caller.execution_id)
+            except ExecutionNotFoundError:
+                caller = None  # deleted before
+            if record.status.is_over and caller is not None and not caller.status.is_over:
+                rule = f"it was invoked by {caller.name!r}, which is {caller.status} and may ask for it again"
+                raise ExecutionConflictError(record.name, record.status, rule)
+            if caller is not None:
+                service.forget_ended(caller.id)
+            await service.delete(execution_id)
         return record
 
     async def settle_pause(self, execution_id: str) -> None:

@@ -33,7 +33,13 @@ from .._wire.events import Event, EventType
 from .._wire.invocation import InitialExecutionState
 from .._wire.limits import MAX_STATE_PAGE
 from ..abc import Change, Clock, EventRecord, ExecutionRecord, Loaded, OperationExtra, ServiceClient, Store
-from ..exceptions import DurableError, ExecutionNotFoundError, ServiceError, StaleTokenError
+from ..exceptions import (
+    DurableError,
+    ExecutionConflictError,
+    ExecutionNotFoundError,
+    ServiceError,
+    StaleTokenError,
+)
 from .live import Live
 from .machine import execution
 from .machine.history import event_of
@@ -89,6 +95,8 @@ class LocalService(ServiceClient):
         self.on_change: Callable[[str], None] = lambda _: None
         # The execution of that name was stopped: its invocation is to be cancelled.
         self.on_stop: Callable[[str], None] = lambda _: None
+        # That execution was deleted: nothing more is to be done about it.
+        self.on_delete: Callable[[ExecutionRecord], None] = lambda _: None
         # The execution of that name times out at that time, unless that changes again.
         self.on_limit: Callable[[str, Timestamp], None] = lambda _name, _when: None
 
@@ -243,6 +251,25 @@ class LocalService(ServiceClient):
             if operation is None or state.why_closed(operation) is not None:
                 return None
             return state.record, state.extra_of(operation_id)
+
+    async def delete(self, execution_id: str) -> None:
+        """Remove an execution that is over, with all that is kept of it.
+
+        Raises:
+            ExecutionNotFoundError: There is none.
+            ExecutionConflictError: It is not over.
+        """
+        async with self.held(execution_id) as live:
+            record = live.state.record
+            if not live.state.is_over:
+                raise ExecutionConflictError(record.name, record.status, "stop it first, and then delete it")
+            try:
+                await self._store.delete(execution_id)
+            finally:  # whatever has become of it, what is in memory does not count any more
+                self._live.pop(execution_id, None)
+                self._unsure.discard(execution_id)
+            self.on_delete(record)
+        self.tell(execution_id)
 
     def news(self, execution_id: str) -> anyio.Event:
         """Set when there are events after those that have been recorded by now."""

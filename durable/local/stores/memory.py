@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import msgspec
 
 from ..._wire import ExecutionStatus, Operation
 from ...abc import Change, EventRecord, ExecutionRecord, Listing, Loaded, OperationExtra, Page, Store
-from ...exceptions import ExecutionExistsError, StoreError
+from ...exceptions import ExecutionExistsError, ExecutionNotFoundError, StoreError
 
 
 class _Kept:
-    __slots__ = ("changes", "events", "extras", "operations", "record")
+    __slots__ = ("changes", "events", "extras", "number", "operations", "record")
 
-    def __init__(self, record: ExecutionRecord) -> None:
+    def __init__(self, number: int, record: ExecutionRecord) -> None:
+        self.number = number
         self.record = record
         self.operations: dict[str, Operation] = {}
         self.extras: dict[str, OperationExtra] = {}
@@ -28,6 +30,7 @@ class MemoryStore(Store):
     def __init__(self) -> None:
         self._kept: dict[str, _Kept] = {}
         self._ids: dict[str, str] = {}
+        self._numbers = itertools.count(1)
 
     async def create(self, change: Change) -> None:
         """Add an execution."""
@@ -37,7 +40,7 @@ class MemoryStore(Store):
         if record.name in self._ids:
             raise ExecutionExistsError(record.name, "another id")
         self._ids[record.name] = record.id
-        self._kept[record.id] = _Kept(record)
+        self._kept[record.id] = _Kept(next(self._numbers), record)
         await self.commit(record.id, change)
 
     async def commit(self, execution_id: str, change: Change) -> None:
@@ -63,19 +66,18 @@ class MemoryStore(Store):
 
     async def listing(self, wanted: Listing) -> Page:
         """A page of the executions of one function."""
-        numbered = list(enumerate((kept.record for kept in self._kept.values()), 1))
+        numbered = [(kept.number, kept.record) for kept in self._kept.values()]
         if not wanted.oldest_first:
             numbered.reverse()
-        begun = not wanted.position
         found: list[ExecutionRecord] = []
         last = 0
         for number, record in numbered:
-            if begun and wanted.fits(record):
+            is_before = number <= wanted.position if wanted.oldest_first else number >= wanted.position
+            if not (wanted.position and is_before) and wanted.fits(record):
                 if len(found) == wanted.limit:
                     return Page(found, last)
                 found.append(msgspec.structs.replace(record, input=None))
                 last = number
-            begun = begun or number == wanted.position
         return Page(found, None)
 
     async def load(self, execution_id: str) -> Loaded | None:
@@ -93,7 +95,16 @@ class MemoryStore(Store):
 
     async def events(self, execution_id: str, after: int = 0) -> Sequence[tuple[int, EventRecord]]:
         """An execution's history."""
-        return list(enumerate(self._find(execution_id).events[after:], after + 1))
+        kept = self._kept.get(execution_id)
+        if kept is None:
+            raise ExecutionNotFoundError(execution_id)
+        return list(enumerate(kept.events[after:], after + 1))
+
+    async def delete(self, execution_id: str) -> None:
+        """Remove an execution."""
+        kept = self._kept.pop(execution_id, None)
+        if kept is not None:
+            del self._ids[kept.record.name]
 
     async def aclose(self) -> None:
         """Nothing to let go of; what is kept stays as long as the store itself."""

@@ -20,7 +20,7 @@ import msgspec
 from ..._wire import ExecutionStatus, Operation
 from ..._wire.codec import Codec
 from ...abc import Change, EventRecord, ExecutionRecord, Listing, Loaded, OperationExtra, Page, Store
-from ...exceptions import ExecutionExistsError, MalformedPayloadError, StoreError
+from ...exceptions import ExecutionExistsError, ExecutionNotFoundError, MalformedPayloadError, StoreError
 from .file import EngineLock, open_file
 from .inbox import SqliteInbox
 from .thread import DatabaseThread, Statement
@@ -50,6 +50,11 @@ _INPUT = "INSERT INTO inputs (execution, input) VALUES (?, ?)"
 _UPDATE = "UPDATE executions SET status = ?, data = ? WHERE key = ?"
 _APPEND = "INSERT INTO changes (execution, last_event, number, data) VALUES (?, ?, ?, ?)"
 _EXECUTIONS = "SELECT data, input, key FROM executions LEFT JOIN inputs ON execution = key"
+_DELETE = (
+    "DELETE FROM changes WHERE execution = ?",
+    "DELETE FROM inputs WHERE execution = ?",
+    "DELETE FROM executions WHERE key = ?",
+)
 _LOG = (
     "SELECT last_event, number, data FROM changes WHERE execution = ? AND last_event > ? "
     "ORDER BY last_event, number"
@@ -178,12 +183,36 @@ class SqliteStore(Store):
 
     async def events(self, execution_id: str, after: int = 0) -> Sequence[tuple[int, EventRecord]]:
         """An execution's history."""
-        key = self._keys.get(execution_id) or await self._key(execution_id)
+        key = self._keys.get(execution_id) or await self._find_key(execution_id)
+        if key is None:
+            raise ExecutionNotFoundError(execution_id)
         found: list[tuple[int, EventRecord]] = []
         for last_event, _, data in await self._rows(_LOG, (key, after)):
             events = _decode(_ENTRY, data).events
             found.extend(enumerate(events, last_event - len(events) + 1))
         return [pair for pair in found if pair[0] > after]
+
+    async def delete(self, execution_id: str) -> None:
+        """Remove an execution."""
+
+        def remove(connection: sqlite3.Connection) -> None:
+            found = connection.execute("SELECT key FROM executions WHERE id = ?", (execution_id,)).fetchone()
+            if found is None:
+                return
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                for statement in _DELETE:
+                    connection.execute(statement, found)
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+        self._keys.pop(execution_id, None)
+        # By itself, and not together with what others write: nothing of its log may come after it. The number of
+        # the newest execution may be given out again by the next to open the file.
+        await self._thread.read(remove)
 
     async def aclose(self) -> None:
         """Write what is queued, close the file and let another engine have it."""
@@ -192,11 +221,14 @@ class SqliteStore(Store):
             self._lock.release()
 
     async def _key(self, execution_id: str) -> int:
-        rows = await self._rows("SELECT key FROM executions WHERE id = ?", (execution_id,))
-        if not rows:
+        key = await self._find_key(execution_id)
+        if key is None:
             raise StoreError(f"{self.path} has no execution {execution_id}")
-        key: int = rows[0][0]
         return key
+
+    async def _find_key(self, execution_id: str) -> int | None:
+        rows = await self._rows("SELECT key FROM executions WHERE id = ?", (execution_id,))
+        return rows[0][0] if rows else None
 
     async def _rows(self, query: str, row: tuple[Any, ...] = ()) -> list[Any]:
         return await self._thread.read(lambda connection: connection.execute(query, row).fetchall())

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from . import store_changes, store_engine, store_listing, store_order, store_values
+from . import store_changes, store_deletion, store_engine, store_listing, store_order, store_values
 from .rules import PATIENCE, ContractReport, Rule, check_rules
 from .store_bench import OpenStore, Post, Reopen, StoreBench
 
 STORE_RULES: Final[tuple[Rule[StoreBench], ...]] = (
     *store_changes.rule.rules,
+    *store_deletion.rule.rules,
     *store_order.rule.rules,
     *store_listing.rule.rules,
     *store_values.rule.rules,

@@ -7,7 +7,7 @@ import anyio
 from ..._wire import ErrorObject, ExecutionStatus, OperationStatus
 from ..._wire.events import EventType
 from ...abc import Change, EventRecord, OperationExtra, Store
-from ...exceptions import ExecutionExistsError, StoreError
+from ...exceptions import ExecutionExistsError, ExecutionNotFoundError, StoreError
 from ..clock import START
 from .log import OOPS, Log, step
 from .rules import expect, expect_refused, expect_same
@@ -152,14 +152,14 @@ async def names_are_told_apart(bench: StoreBench) -> None:
 
 @rule
 async def what_is_not_there(bench: StoreBench) -> None:
-    """Nothing is found of what is not there; to commit to it, and to ask for its events, raises StoreError."""
+    """Nothing is found of what is not there; to commit to it, and to ask for its events, raises what says so."""
     async with bench.opened() as store:
         expect_same("find() in an empty store", await store.find("t-1"), None)
         expect_same("load() in an empty store", await store.load("x"), None)
         expect_same("executions() of an empty store", list(await store.executions()), [])
         with expect_refused(StoreError, "`commit` for an execution that is not there"):
             await store.commit("x", Change())
-        with expect_refused(StoreError, "`events` of an execution that is not there"):
+        with expect_refused(ExecutionNotFoundError, "`events` of an execution that is not there"):
             await store.events("x")
         with expect_refused(StoreError, "`create` without the execution's record"):
             await store.create(Change())
