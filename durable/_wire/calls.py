@@ -38,6 +38,20 @@ class GetDurableExecutionStateResponse(Shape, frozen=True, kw_only=True):
     next_marker: str | None = None
 
 
+class PauseDetails(Shape, frozen=True, kw_only=True):
+    """That an execution is paused, or is about to be."""
+
+    pause_request_timestamp: Timestamp
+    execution_timeout_paused: bool
+    reason: str | None = None
+
+
+class DurableConfig(Shape, frozen=True, kw_only=True):
+    """What a function's executions are configured with; seconds."""
+
+    execution_timeout: int | None = None
+
+
 class GetDurableExecutionResponse(Shape, frozen=True, kw_only=True):
     """One execution as a whole."""
 
@@ -51,6 +65,9 @@ class GetDurableExecutionResponse(Shape, frozen=True, kw_only=True):
     error: ErrorObject | None = None
     end_timestamp: Timestamp | None = None
     version: str | None = None
+    durable_config: DurableConfig | None = None
+    pause_details: PauseDetails | None = None
+    expected_execution_timeout_timestamp: Timestamp | None = None
 
 
 class ExecutionSummary(Shape, frozen=True, kw_only=True):
@@ -75,3 +92,24 @@ class StopDurableExecutionResponse(Shape, frozen=True, kw_only=True):
     """Answer of StopDurableExecution."""
 
     stop_timestamp: Timestamp
+
+
+class PauseDurableExecutionRequest(Shape, frozen=True, kw_only=True):
+    """Body of PauseDurableExecution."""
+
+    client_token: str | None = None
+    reason: str | None = None
+    execution_timeout_paused: bool = True
+
+
+class ResumeDurableExecutionRequest(Shape, frozen=True, kw_only=True):
+    """Body of ResumeDurableExecution."""
+
+    client_token: str | None = None
+    reason: str | None = None
+
+
+class DeleteDurableExecutionResponse(Shape, frozen=True, kw_only=True):
+    """Answer of DeleteDurableExecution."""
+
+    deletion_request_timestamp: Timestamp

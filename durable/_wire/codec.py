@@ -15,9 +15,12 @@ from ..exceptions import MalformedPayloadError
 from .calls import (
     CheckpointDurableExecutionRequest,
     CheckpointDurableExecutionResponse,
+    DeleteDurableExecutionResponse,
     GetDurableExecutionResponse,
     GetDurableExecutionStateResponse,
     ListDurableExecutionsByFunctionResponse,
+    PauseDurableExecutionRequest,
+    ResumeDurableExecutionRequest,
     StopDurableExecutionResponse,
 )
 from .events import GetDurableExecutionHistoryResponse
@@ -112,6 +115,9 @@ EXECUTION_RESPONSE = Codec(GetDurableExecutionResponse, "api")
 HISTORY_RESPONSE = Codec(GetDurableExecutionHistoryResponse, "api")
 LIST_RESPONSE = Codec(ListDurableExecutionsByFunctionResponse, "api")
 STOP_RESPONSE = Codec(StopDurableExecutionResponse, "api")
+DELETE_RESPONSE = Codec(DeleteDurableExecutionResponse, "api")
+PAUSE_REQUEST = Codec(PauseDurableExecutionRequest, "api")
+RESUME_REQUEST = Codec(ResumeDurableExecutionRequest, "api")
 ERROR_REQUEST = Codec(ErrorObject, "api")
 """The body of StopDurableExecution and of SendDurableExecutionCallbackFailure: the error itself."""
 

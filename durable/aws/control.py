@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 from .._wire import ExecutionStatus
 from .._wire.calls import (
+    DeleteDurableExecutionResponse,
     ExecutionSummary,
     GetDurableExecutionResponse,
     ListDurableExecutionsByFunctionResponse,
@@ -133,6 +134,36 @@ class ControlClient:
             StopDurableExecutionResponse, self._client.stop_durable_execution(DurableExecutionArn=arn, **given)
         )
 
+    async def pause(self, arn: str, reason: str | None = None, *, holds_timeout: bool = True, token: str) -> None:
+        """Have an execution not invoked until it is resumed.
+
+        Args:
+            arn: The execution.
+            reason: Why.
+            holds_timeout: Whether its time limit is put off by the pause.
+            token: Asking once more with the same one changes nothing.
+        """
+        await answer_of(
+            self._client.pause_durable_execution(
+                DurableExecutionArn=arn,
+                ClientToken=token,
+                ExecutionTimeoutPaused=holds_timeout,
+                **_because(reason),
+            )
+        )
+
+    async def resume(self, arn: str, reason: str | None = None, *, token: str) -> None:
+        """Have an execution that is paused go on."""
+        await answer_of(
+            self._client.resume_durable_execution(DurableExecutionArn=arn, ClientToken=token, **_because(reason))
+        )
+
+    async def delete(self, arn: str) -> DeleteDurableExecutionResponse:
+        """Remove an execution that is over."""
+        return await decoded(
+            DeleteDurableExecutionResponse, self._client.delete_durable_execution(DurableExecutionArn=arn)
+        )
+
     async def succeed_callback(self, callback_id: str, text: str) -> None:
         """Complete a callback with a result, text as it is."""
         await self._answer("success", CallbackId=callback_id, Result=text.encode())
@@ -219,6 +250,10 @@ def record_of(one: ExecutionSummary | GetDurableExecutionResponse, function: str
     import msgspec
 
     return msgspec.structs.replace(record, input=one.input_payload, result=one.result, error=one.error)
+
+
+def _because(reason: str | None) -> dict[str, str]:
+    return {} if reason is None else {"Reason": reason}
 
 
 def _from(marker: str | None) -> dict[str, str]:

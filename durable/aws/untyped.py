@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from .._wire.codec import (
     CHECKPOINT_RESPONSE,
+    DELETE_RESPONSE,
     EXECUTION_RESPONSE,
     HISTORY_RESPONSE,
     LIST_RESPONSE,
@@ -24,6 +25,7 @@ from .._wire.codec import (
 )
 from ..exceptions import MalformedPayloadError
 from .errors import KMS_ERRORS
+from .later import completed
 from .model import API_VERSION, SERVICE, endpoints
 
 # Bound as `Any`, once, instead of an ignored error at every use.
@@ -91,9 +93,19 @@ def make_session(config: Any) -> Any:
 
 
 def make_usual_session(config: Any, profile: str | None) -> Any:
-    """An aiobotocore session as everybody has it, with all of botocore's data."""
+    """An aiobotocore session as everybody has it, with all of botocore's data, and a little more of Lambda."""
     session = _AioSession(profile=profile)
     session.set_default_client_config(config)
+    loader = session.get_component("data_loader")
+    usual = loader.load_service_model
+
+    def load_service_model(service_name: str, type_name: str, api_version: str | None = None) -> Any:
+        """A model; Lambda's with what later versions know of it."""
+        model = usual(service_name, type_name, api_version)
+        is_lambda = service_name == _SERVICE[0] and type_name == "service-2"
+        return completed(model) if is_lambda else model
+
+    loader.load_service_model = load_service_model
     return session
 
 
@@ -139,6 +151,7 @@ def register_control_codecs(client: Any) -> None:
         ("GetDurableExecutionHistory", HISTORY_RESPONSE),
         ("ListDurableExecutionsByFunction", LIST_RESPONSE),
         ("StopDurableExecution", STOP_RESPONSE),
+        ("DeleteDurableExecution", DELETE_RESPONSE),
     ):
         events.register(f"before-parse.lambda.{operation}", _decoding(codec.decode))
 

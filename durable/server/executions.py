@@ -1,8 +1,9 @@
-"""Executions: get one, its history, its state; list them; stop one; and what functions write of them."""
+"""Executions: get one, its history, its state; list them; stop, pause, delete one; what functions write of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
@@ -11,18 +12,24 @@ from starlette.responses import Response
 
 from .._wire import ExecutionStatus
 from .._wire.calls import (
+    DeleteDurableExecutionResponse,
+    DurableConfig,
     ExecutionSummary,
     GetDurableExecutionResponse,
     ListDurableExecutionsByFunctionResponse,
+    PauseDetails,
     StopDurableExecutionResponse,
 )
 from .._wire.codec import (
     CHECKPOINT_REQUEST,
     CHECKPOINT_RESPONSE,
+    DELETE_RESPONSE,
     ERROR_REQUEST,
     EXECUTION_RESPONSE,
     HISTORY_RESPONSE,
     LIST_RESPONSE,
+    PAUSE_REQUEST,
+    RESUME_REQUEST,
     STATE_RESPONSE,
     STOP_RESPONSE,
 )
@@ -31,12 +38,16 @@ from .._wire.events import (
     Event,
     EventError,
     EventInput,
+    EventReason,
     EventResult,
     GetDurableExecutionHistoryResponse,
 )
+from .._wire.limits import MAX_REASON_LENGTH
+from .._wire.patterns import CLIENT_TOKEN_PATTERN
 from .._wire.shapes import ErrorObject, Shape
 from ..abc import ExecutionRecord, Listing
 from ..local.machine.execution import function_arn, version_of
+from ..local.machine.pausing import expires_at
 from .errors import JSON, RefusedError
 from .requests import body_of, engine_of, execution_name, flag, instant, marker, page_size
 
@@ -47,8 +58,9 @@ _TRUNCATED: Final = {
     "input": EventInput(truncated=True),
     "result": EventResult(truncated=True),
     "error": EventError(truncated=True),
+    "reason": EventReason(truncated=True),
 }
-_DATA: Final = (EventInput, EventResult, EventError)
+_DATA: Final = (EventInput, EventResult, EventError, EventReason)
 
 
 # --- What people and tools ask -----------------------------------------------------------------------------------
@@ -69,6 +81,9 @@ async def get(request: Request) -> Response:
         input_payload=record.input if with_data else None,
         result=record.result if with_data else None,
         error=record.error if with_data else None,
+        durable_config=None if record.timeout is None else DurableConfig(execution_timeout=record.timeout),
+        pause_details=_pause_details(record, with_data=with_data),
+        expected_execution_timeout_timestamp=None if record.status.is_over else expires_at(record),
     )
     return Response(EXECUTION_RESPONSE.encode(answer), media_type=JSON)
 
@@ -122,6 +137,35 @@ async def stop(request: Request) -> Response:
     return Response(STOP_RESPONSE.encode(answer), media_type=JSON)
 
 
+async def pause(request: Request) -> Response:
+    """PauseDurableExecution."""
+    record = await _execution(request)
+    asked = await body_of(request, PAUSE_REQUEST)
+    _check(asked.reason, asked.client_token)
+    await engine_of(request).pause(
+        record.name, asked.reason, holds_timeout=asked.execution_timeout_paused, token=asked.client_token
+    )
+    return Response(b"{}", status_code=HTTPStatus.ACCEPTED, media_type=JSON)
+
+
+async def resume(request: Request) -> Response:
+    """ResumeDurableExecution."""
+    record = await _execution(request)
+    asked = await body_of(request, RESUME_REQUEST)
+    _check(asked.reason, asked.client_token)
+    await engine_of(request).unpause(record.name, asked.reason, token=asked.client_token)
+    return Response(b"{}", status_code=HTTPStatus.ACCEPTED, media_type=JSON)
+
+
+async def delete(request: Request) -> Response:
+    """DeleteDurableExecution. It is gone when this is answered."""
+    record = await _execution(request)
+    engine = engine_of(request)
+    answer = DeleteDurableExecutionResponse(deletion_request_timestamp=engine.service.clock.now())
+    await engine.delete(record.name)
+    return Response(DELETE_RESPONSE.encode(answer), status_code=HTTPStatus.ACCEPTED, media_type=JSON)
+
+
 # --- What functions call -----------------------------------------------------------------------------------------
 
 
@@ -170,6 +214,23 @@ def _statuses(request: Request) -> list[ExecutionStatus]:
     except ValueError:
         known = ", ".join(ExecutionStatus)
         raise RefusedError(f"Statuses are some of {known}, not {found}") from None
+
+
+def _check(reason: str | None, token: str | None) -> None:
+    if reason is not None and len(reason) > MAX_REASON_LENGTH:
+        raise RefusedError(f"a Reason has at most {MAX_REASON_LENGTH:,} characters, not {len(reason):,}")
+    if token is not None and CLIENT_TOKEN_PATTERN.fullmatch(token) is None:
+        raise RefusedError("a ClientToken has 1 to 64 characters that can be printed")
+
+
+def _pause_details(record: ExecutionRecord, *, with_data: bool) -> PauseDetails | None:
+    if record.pause is None:
+        return None
+    return PauseDetails(
+        pause_request_timestamp=record.pause.requested,
+        execution_timeout_paused=record.pause.holds_timeout,
+        reason=record.pause.reason if with_data else None,
+    )
 
 
 def _summary(record: ExecutionRecord) -> ExecutionSummary:

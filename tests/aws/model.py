@@ -11,7 +11,9 @@ import botocore.session  # type: ignore[import-untyped]
 from botocore.auth import SigV4Auth  # type: ignore[import-untyped]
 from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]
 from botocore.credentials import Credentials  # type: ignore[import-untyped]
-from botocore.model import OperationModel, Shape  # type: ignore[import-untyped]
+from botocore.model import OperationModel, ServiceModel, Shape  # type: ignore[import-untyped]
+
+from tests.aws.later import with_later
 
 REGION = "eu-west-1"
 KEY_ID, SECRET = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
@@ -19,8 +21,9 @@ KEY_ID, SECRET = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 
 @functools.cache
 def operation(name: str) -> OperationModel:
-    """An operation of the whole model, the one that botocore ships."""
-    return botocore.session.Session().get_service_model("lambda").operation_model(name)
+    """An operation of the whole model, the one that botocore ships, with what a later one knows of executions."""
+    model = botocore.session.Session().get_component("data_loader").load_service_model("lambda", "service-2")
+    return ServiceModel(with_later(model), "lambda").operation_model(name)
 
 
 def violations(shape: Shape, value: Any, path: str = "") -> Iterator[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager
-from typing import Any, NamedTuple
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Literal, NamedTuple
 
 import pytest
 from botocore.awsrequest import prepare_request_dict  # type: ignore[import-untyped]
@@ -14,6 +14,7 @@ from botocore.parsers import create_parser  # type: ignore[import-untyped]
 from botocore.serialize import create_serializer  # type: ignore[import-untyped]
 from starlette.testclient import TestClient
 
+from durable.abc import Clock
 from durable.local import Engine, open_engine
 from durable.server import make_app
 from durable.testing import SkippingClock
@@ -88,9 +89,10 @@ class Api:
 
 
 @asynccontextmanager
-async def opened() -> AsyncGenerator[Engine]:
-    """An engine in memory that knows the functions."""
-    async with open_engine(clock=SkippingClock(), max_operations=50) as engine:
+async def opened(clock: Clock | None = None, timeout: int | None = None) -> AsyncGenerator[Engine]:
+    """An engine in memory that knows the functions; the executions may take so many seconds."""
+    clock = clock or SkippingClock()
+    async with open_engine(clock=clock, max_operations=50, execution_timeout=timeout) as engine:
         for function in DURABLE:
             engine.register(function)
         engine.register(double, "double")
@@ -103,6 +105,14 @@ def client(request: pytest.FixtureRequest) -> Generator[TestClient]:
     """A client of the application, on each event loop."""
     with TestClient(make_app(opened), base_url="http://127.0.0.1", backend=request.param) as client:
         yield client
+
+
+@contextmanager
+def api_over(backend: Literal["asyncio", "trio"], **options: Any) -> Generator[Api]:
+    """The operations of another application, over an engine with these options."""
+    app = make_app(lambda: opened(**options))
+    with TestClient(app, base_url="http://127.0.0.1", backend=backend) as client:
+        yield Api(client)
 
 
 @pytest.fixture

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
+import time
+from datetime import timedelta
+from typing import Any, Literal
 
 import pytest
 from starlette.testclient import TestClient
 
-from .conftest import Api, ApiError
+from durable._engine.clock import SystemClock
+
+from .conftest import Api, ApiError, api_over
+from .test_callbacks import asked
 
 NOBODY = "arn:aws:lambda:us-east-1:000000000000:function:order:1/durable-execution/nobody/none"
 
@@ -125,6 +130,129 @@ def test_an_execution_is_stopped(api: Api):
     assert "Error" not in api("GetDurableExecution", DurableExecutionArn=other)
 
 
+def shown(api: Api, arn: str, **parameters: Any) -> dict[str, Any]:
+    return api("GetDurableExecution", DurableExecutionArn=arn, **parameters)
+
+
+def when_paused(api: Api, arn: str) -> dict[str, Any]:
+    """An execution, once a pause has taken effect: an invocation may still be about to end."""
+    for _ in range(500):
+        told = shown(api, arn)
+        if told["Status"] == "PAUSED":
+            return told
+        time.sleep(0.01)
+    raise AssertionError("it is not paused")
+
+
+def test_an_execution_is_paused_and_resumed(api: Api):
+    """It says since when, and why; what happens meanwhile is seen afterwards."""
+    arn = api.start("approve", name="t-1")
+    callback_id = asked(api, arn)
+    answer = api.answer(
+        "PauseDurableExecution", DurableExecutionArn=arn, Reason="lunch", ExecutionTimeoutPaused=False
+    )
+    assert (answer.raw.status_code, answer.raw.json()) == (202, {})
+    told = when_paused(api, arn)
+    details = told["PauseDetails"]
+    assert (details["Reason"], details["ExecutionTimeoutPaused"]) == ("lunch", False)
+    assert "Reason" not in shown(api, arn, IncludeExecutionData=False)["PauseDetails"]
+    listed = api("ListDurableExecutionsByFunction", FunctionName="approve", Statuses=["PAUSED"])
+    assert names(listed) == ["t-1"]
+    api("SendDurableExecutionCallbackSuccess", CallbackId=callback_id, Result=b'"yes"')
+    assert shown(api, arn)["Status"] == "PAUSED"
+    assert api.answer("ResumeDurableExecution", DurableExecutionArn=arn, Reason="back").raw.status_code == 202
+    assert api.invoke("approve", DurableExecutionName="t-1").raw.json() == "yes"
+    (events,) = pages(api, arn)
+    paused, resumed = (
+        next(event for event in events if event["EventType"] == kind)
+        for kind in ("ExecutionPaused", "ExecutionResumed")
+    )
+    assert paused["ExecutionPausedDetails"] == {
+        "PauseRequestTimestamp": details["PauseRequestTimestamp"],
+        "Reason": {"Payload": "lunch", "Truncated": False},
+        "ExecutionTimeoutPaused": False,
+    }
+    assert resumed["ExecutionResumedDetails"]["Reason"] == {"Payload": "back", "Truncated": False}
+    (bare,) = pages(api, arn, IncludeExecutionData=False)
+    assert bare[paused["EventId"] - 1]["ExecutionPausedDetails"]["Reason"] == {"Truncated": True}
+
+
+def test_what_was_asked_twice_is_done_once(api: Api):
+    """By the client's token; without it the second one is refused."""
+    arn = api.start("approve")
+    asked(api, arn)
+    for name in ("PauseDurableExecution", "ResumeDurableExecution"):
+        for _ in range(2):
+            api(name, DurableExecutionArn=arn, ClientToken="x")
+        with pytest.raises(ApiError) as raised:
+            api(name, DurableExecutionArn=arn)
+        assert (raised.value.code, raised.value.status) == ("ResourceConflictException", 409)
+
+
+@pytest.mark.parametrize(
+    "body", [b"{", b'{"Reason": 1}', b'{"ClientToken": ""}', b'{"Reason": "%s"}' % (b"x" * 1025)]
+)
+@pytest.mark.parametrize("what", ["pause", "resume"])
+def test_a_pause_that_makes_no_sense(client: TestClient, api: Api, what: str, body: bytes):
+    """Nothing comes of it."""
+    arn = api.start("approve")
+    path = arn.replace("/", "%2F")
+    answer = client.post(f"/2025-12-01/durable-executions/{path}/{what}", content=body)
+    assert (answer.status_code, answer.headers["X-Amzn-ErrorType"]) == (400, "InvalidParameterValueException")
+    assert shown(api, arn)["Status"] == "RUNNING"
+
+
+def test_an_execution_that_is_over_is_deleted(api: Api):
+    """It is not there any more, and its name is free; one that is not over is refused."""
+    arn = api.start("approve", name="t-1")
+    with pytest.raises(ApiError) as raised:
+        api("DeleteDurableExecution", DurableExecutionArn=arn)
+    assert (raised.value.code, raised.value.status) == ("ResourceConflictException", 409)
+    api("StopDurableExecution", DurableExecutionArn=arn)
+    answer = api.answer("DeleteDurableExecution", DurableExecutionArn=arn)
+    assert answer.raw.status_code == 202
+    assert answer.parsed["DeletionRequestTimestamp"]
+    with pytest.raises(ApiError) as gone:
+        shown(api, arn)
+    assert gone.value.code == "ResourceNotFoundException"
+    assert names(api("ListDurableExecutionsByFunction", FunctionName="approve")) == []
+    assert api.start("approve", name="t-1") != arn
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_the_time_limit_of_an_execution_is_told(api: Api, backend: Literal["asyncio", "trio"]):
+    """What it is, and when it will be reached, which a pause puts off; without one nothing is said of it."""
+    assert not {"DurableConfig", "ExpectedExecutionTimeoutTimestamp"} & set(shown(api, api.start("approve")))
+    with api_over(backend, clock=SystemClock(), timeout=3600) as limited:
+        arn = limited.start("approve")
+        asked(limited, arn)
+        told = shown(limited, arn)
+        assert told["DurableConfig"] == {"ExecutionTimeout": 3600}
+        hour = told["StartTimestamp"] + timedelta(hours=1)
+        assert told["ExpectedExecutionTimeoutTimestamp"] == hour
+        limited("PauseDurableExecution", DurableExecutionArn=arn)
+        year = told["StartTimestamp"] + timedelta(days=366)
+        assert when_paused(limited, arn)["ExpectedExecutionTimeoutTimestamp"] == year
+        limited("ResumeDurableExecution", DurableExecutionArn=arn)
+        assert hour <= shown(limited, arn)["ExpectedExecutionTimeoutTimestamp"] < hour + timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_an_execution_that_takes_too_long(backend: Literal["asyncio", "trio"]):
+    """It is TIMED_OUT, and whoever waits for it gets the error."""
+    with api_over(backend, timeout=30) as limited:
+        answer = limited.invoke("sleep", DurableExecutionName="t-1")
+        assert answer.parsed["FunctionError"] == "Unhandled"
+        arn = answer.parsed["DurableExecutionArn"]
+        told = shown(limited, arn)
+        assert (told["Status"], told["Error"]["ErrorType"]) == ("TIMED_OUT", "Execution.Timeout")
+        assert (told["EndTimestamp"] - told["StartTimestamp"]).total_seconds() == 30
+        assert "ExpectedExecutionTimeoutTimestamp" not in told
+        (events,) = pages(limited, arn)
+        assert events[0]["ExecutionStartedDetails"]["ExecutionTimeout"] == 30
+        assert events[-1]["ExecutionTimedOutDetails"]["Error"]["Payload"] == told["Error"]
+
+
 def test_a_token_of_others_writes_nothing(api: Api):
     """Made up, or of another execution: as Lambda refuses it."""
     arn = api.start("approve")
@@ -141,6 +269,9 @@ def test_a_token_of_others_writes_nothing(api: Api):
         "GetDurableExecution",
         "GetDurableExecutionHistory",
         "StopDurableExecution",
+        "PauseDurableExecution",
+        "ResumeDurableExecution",
+        "DeleteDurableExecution",
         "CheckpointDurableExecution",
         "GetDurableExecutionState",
     ],
@@ -198,7 +329,7 @@ def test_more_operations_than_an_execution_may_have(api: Api):
     [
         ("GET", "/2015-03-31/functions/order"),
         ("GET", "/2015-03-31/functions/order/invocations"),
-        ("DELETE", "/2025-12-01/durable-executions/x"),
+        ("PUT", "/2025-12-01/durable-executions/x"),
         ("GET", "/"),
     ],
 )
