@@ -22,7 +22,7 @@ from .._wire.calls import (
 from .._wire.codec import ERROR_REQUEST
 from .._wire.events import Event, GetDurableExecutionHistoryResponse
 from .._wire.shapes import ErrorObject
-from ..abc import ExecutionRecord
+from ..abc import ExecutionRecord, Pause
 from . import untyped
 from .client import ATTEMPTS, CONNECT_TIMEOUT, answer_of, decoded
 from .errors import unanswered_error
@@ -249,7 +249,22 @@ def record_of(one: ExecutionSummary | GetDurableExecutionResponse, function: str
         return record
     import msgspec
 
-    return msgspec.structs.replace(record, input=one.input_payload, result=one.result, error=one.error)
+    config, paused = one.durable_config, one.pause_details
+    pause = None
+    if paused is not None:
+        pause = Pause(
+            requested=paused.pause_request_timestamp,
+            reason=paused.reason,
+            holds_timeout=paused.execution_timeout_paused,
+        )
+    return msgspec.structs.replace(
+        record,
+        input=one.input_payload,
+        result=one.result,
+        error=one.error,
+        timeout=None if config is None else config.execution_timeout,
+        pause=pause,
+    )
 
 
 def _because(reason: str | None) -> dict[str, str]:

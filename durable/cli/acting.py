@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from typing import Any, Final, TextIO
+from uuid import uuid4
 
 import anyio
 import msgspec
@@ -17,10 +18,14 @@ from .._wire import ExecutionStatus
 from ..exceptions import StoreLockedError
 from ..local import Engine, open_engine
 from ..local.inbox import (
+    DeleteExecution,
     FailCallback,
     HeartbeatCallback,
+    PauseExecution,
     Reply,
     Request,
+    ResumeExecution,
+    StopExecution,
     SucceedCallback,
     carry_out,
     decode_reply,
@@ -36,6 +41,9 @@ from .session import Followed, Pick
 PATIENCE: Final = 5.0
 """Seconds that an engine may take to answer."""
 
+_PAUSING: Final = "is about to be paused, what is under way goes on until it records something"
+_LABELS: Final = {"resume": "go on", "show": "look"}
+
 _LOOK: Final = 0.5
 """Seconds after which it is looked whether there still is an engine."""
 
@@ -50,6 +58,8 @@ class Act(msgspec.Struct, frozen=True, kw_only=True):
         words: What has become so, for people; after the execution's name and a colon.
         name: Of the callback, of the step to be undone, or of the saga; `None` if it has none.
         callback_id: What is completed, if it is that.
+        follow_up: The command that comes next, of those that take the execution's name; `None` if none does. By
+            default to look, or to go on.
         arn: The execution's, where that is needed.
     """
 
@@ -59,6 +69,7 @@ class Act(msgspec.Struct, frozen=True, kw_only=True):
     words: str
     name: str | None = None
     callback_id: str | None = None
+    follow_up: str | None = ""
     arn: str = ""
 
 
@@ -157,11 +168,18 @@ async def _call(act: Act, place: Remote) -> Reply:
                 await client.fail_callback(request.callback_id, request.error)
             case HeartbeatCallback():
                 await client.heartbeat_callback(request.callback_id)
-            case _:
+            case DeleteExecution():
+                await client.delete(act.arn)
+            case StopExecution():
                 await client.stop(act.arn, request.error)
                 status = (await client.execution(act.arn, with_data=False)).status
                 # Still running: it has been told, and ends.
-                return Reply(status=None if status is ExecutionStatus.RUNNING else status)
+                return Reply(status=status if status.is_over else None)
+            case PauseExecution(_, reason, holds_timeout, token):
+                await client.pause(act.arn, reason, holds_timeout=holds_timeout, token=token or uuid4().hex)
+                return Reply(status=(await client.execution(act.arn, with_data=False)).status)
+            case ResumeExecution(_, reason, token):
+                await client.resume(act.arn, reason, token=token or uuid4().hex)
     return Reply()
 
 
@@ -199,7 +217,8 @@ def _doing(act: Act, tell: Callable[[Reply], None]) -> Pick:
 
 def _tell(act: Act, reply: Reply, manner: Manner, output: TextIO, holder: str | None) -> None:
     """Say that it is recorded; where the execution is followed people see it by what follows."""
-    if reply.status is not None and reply.status is not ExecutionStatus.STOPPED:
+    is_stop = isinstance(act.request, StopExecution)
+    if is_stop and reply.status is not None and reply.status is not ExecutionStatus.STOPPED:
         raise CommandError(f"execution {act.execution!r} is over, it is {reply.status}: there is nothing to stop")
     if manner.as_lines:
         from .machine import encode
@@ -231,7 +250,12 @@ def _tell_people(act: Act, reply: Reply, manner: Manner, output: TextIO, holder:
     console = console_for(output)
     whose = "" if act.execution is None else f"{act.execution}: "
     done = Text.assemble((f"{signs_of(console).succeeded} recorded", "bold green"), f"  {whose}")
-    console.print(done.append(one_line(act.words)), soft_wrap=True)
+    words = _PAUSING if reply.status is ExecutionStatus.PAUSING else act.words
+    console.print(done.append(one_line(words)), soft_wrap=True)
+    if act.follow_up != "":
+        if act.follow_up is not None:
+            print_command(console, f"{_LABELS.get(act.follow_up, act.follow_up)} with", command(act.follow_up))
+        return
     if isinstance(manner.place, Remote):
         if act.execution is not None:
             print_command(console, "look with", command("show"))

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import typer
 
-from . import callback, cancel, check, dev, history, ls, replay, resume, run, saga, show, start, stop, wait
+from . import callback, cancel, check, delete, dev, history, ls, pause, replay, resume, run, saga, show, start, stop, wait
 from .exits import explain
 from .texts import paragraphs
 
@@ -48,7 +48,9 @@ app.command("check", help=check.HELP, epilog=check.EPILOG, rich_help_panel=WRITI
 app.add_typer(callback.app, name="callback", help=callback.HELP, rich_help_panel=ACTING)
 app.add_typer(saga.app, name="saga", help=saga.HELP, rich_help_panel=ACTING)
 app.command("cancel", help=cancel.HELP, epilog=cancel.EPILOG, rich_help_panel=ACTING)(cancel.cancel)
+app.command("pause", help=pause.HELP, epilog=pause.EPILOG, rich_help_panel=ACTING)(pause.pause)
 app.command("stop", help=stop.HELP, epilog=stop.EPILOG, rich_help_panel=ACTING)(stop.stop)
+app.command("delete", help=delete.HELP, epilog=delete.EPILOG, rich_help_panel=ACTING)(delete.delete)
 
 
 def _print_version(*, value: bool) -> None:

@@ -16,7 +16,15 @@ import typer
 
 from .exits import ExitCode
 from .logs import logging_to_stderr
-from .options import DEFAULT_STORE, CommandError, DebugOption, StoreOption, VerboseOption, reporting
+from .options import (
+    DEFAULT_STORE,
+    CommandError,
+    DebugOption,
+    StoreOption,
+    TimeLimitOption,
+    VerboseOption,
+    reporting,
+)
 from .texts import paragraphs
 
 if TYPE_CHECKING:
@@ -76,6 +84,7 @@ def dev(
         ),
     ] = None,
     reloads: Annotated[bool, typer.Option("--reload/--no-reload", help="Start anew when code changes.")] = True,
+    timeout: TimeLimitOption = None,
     store: StoreOption = DEFAULT_STORE,
     verbosity: VerboseOption = 0,
     debug: DebugOption = False,  # noqa: ARG001 - `reporting` looks at it
@@ -97,6 +106,7 @@ def dev(
         port=port,
         token=token,
         reload=reloads and bool(targets),
+        timeout=timeout,
     )
     if not serving.targets and not serving.remotes:
         raise CommandError("nothing to serve: name files, modules or functions", code=ExitCode.USAGE)

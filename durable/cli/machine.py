@@ -11,7 +11,7 @@ import msgspec
 
 from .._kernel.errors import type_name
 from .._wire import ErrorObject, Operation
-from ..abc import ExecutionRecord
+from ..abc import ExecutionRecord, Pause
 from ..exceptions import DurableError
 from .awaited import Awaited
 from .rollbacks import Rollback
@@ -79,6 +79,18 @@ def execution_shape(record: ExecutionRecord) -> dict[str, Any]:
         "invocations": record.invocations,
         "result": value_shape(record.result),
         "error": error_shape(record.error),
+    }
+
+
+def pause_shape(pause: Pause | None) -> dict[str, Any] | None:
+    """That an execution is paused."""
+    if pause is None:
+        return None
+    return {
+        "requested": iso_text(pause.requested),
+        "since": None if pause.since is None else iso_text(pause.since),
+        "reason": pause.reason,
+        "holds_timeout": pause.holds_timeout,
     }
 
 

@@ -134,6 +134,20 @@ NewNameOption = Annotated[
         show_default=False,
     ),
 ]
+ReasonOption = Annotated[
+    str | None,
+    typer.Option("--reason", metavar="TEXT", help="Why, for the record.", show_default=False),
+]
+TimeLimitOption = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout",
+        metavar="SECONDS",
+        min=1,
+        help="How long it may take; after that it ends as TIMED_OUT, and nothing is undone.",
+        show_default=False,
+    ),
+]
 BackendOption = Annotated[Backend, typer.Option("--backend", help="The event loop to run on.")]
 LinesOption = Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines (see below).")]
 NoWaitOption = Annotated[bool, typer.Option("--no-wait", help="Only record it; do not go on with the execution.")]

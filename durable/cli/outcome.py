@@ -32,6 +32,8 @@ STATUS_STYLE = {
     ExecutionStatus.TIMED_OUT: "red",
     ExecutionStatus.STOPPED: "red",
     ExecutionStatus.RUNNING: "yellow",
+    ExecutionStatus.PAUSING: "cyan",
+    ExecutionStatus.PAUSED: "cyan",
 }
 
 _LABEL = 12

@@ -14,7 +14,7 @@ from .._wire.events import Event
 from .hints import BEGUN, Command, ways
 from .outcome import print_ending
 from .session import Ending, Followed, View
-from .story import Moment
+from .story import PAUSES, Moment, pause_text
 from .texts import duration_text, error_text, stamp_text, target_text, time_text, value_text
 
 MOST: Final = 120
@@ -100,7 +100,7 @@ def sentence(moment: Moment) -> str:  # noqa: C901 - one line a kind
     """A moment in words."""
     thing = moment.thing
     if thing is None:
-        return f"the invocation failed, it is repeated: {error_text(moment.error)}"
+        return _of_the_whole(moment)
     name = f"{_BEFORE[thing.role]} {thing.path}" if thing.role in _BEFORE else thing.path
     again = f" (attempt {moment.attempt})" if moment.attempt > 1 else ""
     took = "" if thing.role == "wait" else "in "
@@ -131,3 +131,10 @@ def sentence(moment: Moment) -> str:  # noqa: C901 - one line a kind
         case _:
             said = f"rolled back {took}"
     return f"{name} {said}"
+
+
+def _of_the_whole(moment: Moment) -> str:
+    """A moment of the execution itself."""
+    if moment.kind in PAUSES:
+        return pause_text(moment)
+    return f"the invocation failed, it is repeated: {error_text(moment.error)}"

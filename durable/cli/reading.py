@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import anyio
 
@@ -17,6 +17,8 @@ from .awaited import Kind, Lookout
 from .place import Place, Store
 
 T = TypeVar("T")
+
+_NOT_OVER: Final = tuple(status for status in ExecutionStatus if not status.is_over)
 
 
 class Source(Protocol):
@@ -105,8 +107,7 @@ def awaited(place: Place, name: str) -> tuple[ExecutionRecord, Lookout]:
 
     async def read(reader: Source) -> tuple[ExecutionRecord, Lookout]:
         record = await find(reader, name)
-        is_over = record.status is not ExecutionStatus.RUNNING
-        return record, Lookout(await reader.operations(name), is_over=is_over)
+        return record, Lookout(await reader.operations(name), is_over=record.status.is_over)
 
     return look(place, read)
 
@@ -121,7 +122,7 @@ def awaited_names(path: str, name: str | None, kind: Kind) -> list[str]:
     """
 
     async def read(reader: Reader) -> list[str]:
-        records = await reader.executions(ExecutionStatus.RUNNING)
+        records = [record for status in _NOT_OVER for record in await reader.executions(status)]
         return [
             one.callback_id if kind == "answer" else one.name or ""
             for record in records

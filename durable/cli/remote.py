@@ -150,9 +150,13 @@ def _record(one: ExecutionSummary | GetDurableExecutionResponse) -> ExecutionRec
     return record_of(one, function_of(one.function_arn))
 
 
-def with_invocations(record: ExecutionRecord, events: Sequence[Event]) -> ExecutionRecord:
-    """An execution with the number of its invocations, as far as they are over."""
+def with_history(record: ExecutionRecord, events: Sequence[Event]) -> ExecutionRecord:
+    """An execution with what only its history tells: how many invocations are over, and since when it is paused."""
     import msgspec
 
     number = sum(event.event_type is EventType.INVOCATION_COMPLETED for event in events)
-    return msgspec.structs.replace(record, invocations=number)
+    paused = [event for event in events if event.event_type is EventType.EXECUTION_PAUSED]
+    pause = record.pause
+    if pause is not None and record.status is ExecutionStatus.PAUSED and paused:
+        pause = msgspec.structs.replace(pause, since=paused[-1].event_timestamp)
+    return msgspec.structs.replace(record, invocations=number, pause=pause)

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from .hints import BEGUN
-from .story import Moment, Thing
+from .story import PAUSES, Moment, Thing, pause_text
 from .terminal import signs_of
 from .texts import duration_text, error_text, time_text, value_text
 
@@ -75,6 +75,8 @@ class Rows:
 
     def _of(self, moment: Moment) -> Text | None:
         thing = moment.thing
+        if thing is None and moment.kind in PAUSES:
+            return Text.assemble((f"  {self._signs.waiting} ", "cyan"), (pause_text(moment), "cyan"))
         if thing is None:
             retry = (f"  {self._signs.retry} ", "yellow")
             return Text.assemble(retry, "the invocation failed, it is repeated: ", error_text(moment.error))

@@ -13,11 +13,13 @@ from .options import (
     DEFAULT_STORE,
     Backend,
     BackendOption,
+    CommandError,
     DebugOption,
     InputOption,
     LinesOption,
     NewNameOption,
     StoreOption,
+    TimeLimitOption,
     VerboseOption,
     reporting,
 )
@@ -58,6 +60,7 @@ def run(
     ],
     text: InputOption = "null",
     name: NewNameOption = None,
+    timeout: TimeLimitOption = None,
     backend: BackendOption = Backend.ASYNCIO,
     as_lines: LinesOption = False,
     store: StoreOption = DEFAULT_STORE,
@@ -75,11 +78,11 @@ def run(
         payload = read_input(text)
         function = load_target(target)
         event = input_of(function, payload)
-    pick = _starter(function, event, name)
+    pick = _starter(function, event, name, timeout)
     return follow(store, pick, backend=backend, as_lines=as_lines, verbosity=verbosity, output=output)
 
 
-def _starter(function: DurableFunction[Any, Any], event: Any, name: str | None) -> Pick:
+def _starter(function: DurableFunction[Any, Any], event: Any, name: str | None, timeout: float | None) -> Pick:
     async def start(engine: Engine) -> list[Followed]:
         from ..exceptions import ExecutionNotFoundError
         from .session import Followed
@@ -88,8 +91,10 @@ def _starter(function: DurableFunction[Any, Any], event: Any, name: str | None) 
             before = None if name is None else await engine.execution(name)
         except ExecutionNotFoundError:
             before = None
+        if before is not None and before.status.is_paused:
+            raise CommandError(f"execution {name!r} is paused: durable resume {name} goes on with it")
         past = () if before is None else await engine.history(before.name)
-        started = await engine.start(function, event, name=name)
+        started = await engine.start(function, event, name=name, timeout=timeout)
         return [Followed(before or await engine.execution(started.name), started, past)]
 
     return start

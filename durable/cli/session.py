@@ -58,7 +58,7 @@ class Followed:
     @property
     def was_over(self) -> bool:
         """Whether it had ended before."""
-        return self.existed and self.record.status is not ExecutionStatus.RUNNING
+        return self.existed and self.record.status.is_over
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import msgspec
 import typer
 
-from .._wire import ExecutionStatus
 from .exits import ExitCode
 from .options import DebugOption, FunctionOption, NameArgument, anywhere, reporting
 from .place import Place, Store
@@ -29,10 +28,11 @@ Works while an engine is at work on the store, and on a server (--endpoint) or A
 """)
 
 EPILOG: Final = (
-    "--json: one object with what durable ls --json has; the input; the engine that has the store, or null, or the "
-    "URL that was asked; what it awaits, each with kind (answer, decision, cancellation), name, callback_id, saga, "
-    "error and is_done; rollbacks; and operations, each with id, parent_id, type, sub_type, name, status, started, "
-    "ended, seconds, attempts, until, callback_id, result, error, and undoes and undone_by, which pair "
+    "--json: one object with what durable ls --json has; the input; its pause, or null, with requested, since, "
+    "reason and holds_timeout; the engine that has the store, or null, or the URL that was asked; what it awaits, "
+    "each with kind (answer, decision, cancellation), name, callback_id, saga, error and is_done; rollbacks; and "
+    "operations, each with id, parent_id, type, sub_type, name, status, started, ended, seconds, attempts, until, "
+    "callback_id, result, error, and undoes and undone_by, which pair "
     "compensations with what they undo by id."
 )
 
@@ -71,9 +71,9 @@ def show(
 
         engine, service = engine_of(place.path), None
     else:
-        from .remote import with_invocations
+        from .remote import with_history
 
-        found = msgspec.structs.replace(found, record=with_invocations(found.record, found.events))
+        found = msgspec.structs.replace(found, record=with_history(found.record, found.events))
         engine = service = str(place)
     if as_document:
         from .machine import encode
@@ -98,7 +98,7 @@ def show(
 
 def _document(found: Found, engine: str | None) -> dict[str, Any]:
     from .awaited import Lookout
-    from .machine import awaited_shape, execution_shape, operation_shape, rollback_shape, value_shape
+    from .machine import awaited_shape, execution_shape, operation_shape, pause_shape, rollback_shape, value_shape
     from .story import Story
     from .tree import Tree
 
@@ -109,10 +109,10 @@ def _document(found: Found, engine: str | None) -> dict[str, Any]:
     return {
         **execution_shape(found.record),
         "input": value_shape(found.record.input),
+        "pause": pause_shape(found.record.pause),
         "engine": engine,
         "awaits": [
-            awaited_shape(one)
-            for one in Lookout(found.operations, is_over=found.record.status is not ExecutionStatus.RUNNING).all()
+            awaited_shape(one) for one in Lookout(found.operations, is_over=found.record.status.is_over).all()
         ],
         "rollbacks": [rollback_shape(rollback) for rollback in story.rollbacks.values()],
         "operations": [

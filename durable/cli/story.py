@@ -20,6 +20,8 @@ from .._wire.events import (
     EventError,
     EventResult,
     EventType,
+    ExecutionPausedDetails,
+    ExecutionResumedDetails,
     FailureDetails,
     InvocationCompletedDetails,
     RetryDetails,
@@ -30,6 +32,7 @@ from .._wire.events import (
 from .awaited import Kind as AwaitedKind
 from .awaited import name_within, saga_of
 from .rollbacks import Rollback, is_attempt
+from .texts import one_line
 
 Role = Literal[
     "step",
@@ -63,6 +66,8 @@ Kind = Literal[
     "rolled back",
     "skipped",
     "invocation failed",
+    "paused",
+    "resumed",
 ]
 
 _StepDetails = (StepSucceededDetails, StepFailedDetails)
@@ -89,6 +94,10 @@ _AWAITED: Final[dict[Role, AwaitedKind]] = {
     "operator": "decision",
     "cancellation": "cancellation",
 }
+
+
+PAUSES: Final = frozenset({"paused", "resumed"})
+"""Moments of an execution that somebody has paused."""
 
 
 class Thing:
@@ -151,7 +160,7 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
         thing: To which operation; `None` for the execution.
         attempt: Which attempt of it.
         elapsed: Milliseconds it took.
-        payload: What it ended with, JSON text.
+        payload: What it ended with, JSON text; why it was paused or resumed, text.
         error: What it failed with, or why a rollback begins.
         until: When it goes on; milliseconds.
         names: What a rollback will undo, or has not attempted.
@@ -220,7 +229,7 @@ class Story:
         parts = _PARTS[event.event_type]
         subject, phase = parts.groups() if parts is not None else ("Execution", "")
         if subject == "Execution":
-            return []  # its beginning and its end are told with what surrounds the story
+            return self._execution(event)
         if subject == "Invocation":
             return self._invocation(event)
         if phase == "Started":
@@ -234,6 +243,15 @@ class Story:
         return self._end(event, thing, succeeded=phase == "Succeeded")
 
     # --- Inside ----------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _execution(event: Event) -> list[Moment]:
+        details = event.details
+        if not isinstance(details, (ExecutionPausedDetails, ExecutionResumedDetails)):
+            return []  # its beginning and its end are told with what surrounds the story
+        kind: Kind = "paused" if isinstance(details, ExecutionPausedDetails) else "resumed"
+        reason = None if details.reason is None else details.reason.payload
+        return [Moment(kind=kind, time=event.event_timestamp, payload=reason)]
 
     @staticmethod
     def _invocation(event: Event) -> list[Moment]:
@@ -390,3 +408,9 @@ def _attempt(event: Event) -> int | None:
     details = event.details
     retries: RetryDetails | None = details.retry_details if isinstance(details, _StepDetails) else None
     return None if retries is None else retries.current_attempt
+
+
+def pause_text(moment: Moment) -> str:
+    """A pause, or its end, in words."""
+    said = "is paused, until somebody resumes it" if moment.kind == "paused" else "is resumed"
+    return said if moment.payload is None else f"{said}: {one_line(moment.payload)}"

@@ -17,7 +17,7 @@ from .hints import BEGUN, LABEL, Command, ways_of
 from .outcome import print_command, print_outcome, title
 from .story import Story
 from .terminal import Signs, print_rows, put, signs_of
-from .texts import count_text, duration_text, error_text, time_text, value_text
+from .texts import count_text, duration_text, error_text, one_line, time_text, value_text
 from .tree import OPERATOR, Node, Tree, Undo, walk
 
 SHOWN: Final = 500
@@ -57,7 +57,7 @@ def print_execution(
     put(console, title(record))
     put(console, _facts(record, now))
     put(console, Text.assemble(("  input  ", "dim"), value_text(record.input, SHOWN) or "null"))
-    is_over = record.status is not ExecutionStatus.RUNNING
+    is_over = record.status.is_over
     print_tree(console, Tree(operations), now, is_over=is_over)
     if is_over:
         print_outcome(console, record, story.rollbacks.values())
@@ -65,9 +65,9 @@ def print_execution(
     at_work = "no engine is at work on it" if engine is None else f"an engine has the store ({engine})"
     if service is not None:
         at_work = f"{service} sees to it"
-    put(console, Text.assemble((f"{signs_of(console).running} not over", "bold yellow"), (f", {at_work}", "dim")))
+    put(console, _standing(record, signs_of(console), at_work, now))
     _print_awaited(console, record.name, Lookout(operations).all(), command)
-    if engine is None and service is None:
+    if record.status.is_paused or (engine is None and service is None):
         print_command(console, "go on with", command("resume", record.name))
 
 
@@ -101,9 +101,20 @@ def _print_awaited(console: Console, execution: str, awaited: list[Awaited], com
         put(console, Text(f"  and {count_text(len(awaited) - MOST_AWAITED, 'other')}: --json has all", "dim"))
 
 
+def _standing(record: ExecutionRecord, signs: Signs, at_work: str, now: int) -> Text:
+    """Where an execution stands that is not over."""
+    if record.pause is None:
+        return Text.assemble((f"{signs.running} not over", "bold yellow"), (f", {at_work}", "dim"))
+    since = time_text(record.pause.since or record.pause.requested, now)
+    how = f"paused since {since}" if record.status is ExecutionStatus.PAUSED else f"to be paused since {since}"
+    why = "" if record.pause.reason is None else f": {one_line(record.pause.reason)}"
+    return Text.assemble((f"{signs.waiting} {how}", "bold cyan"), why, (f", {at_work}", "dim"))
+
+
 def _facts(record: ExecutionRecord, now: int) -> Text:
     begun = f"started {time_text(record.start_timestamp, now)}"
-    return Text(f"  {begun}, {count_text(record.invocations, 'invocation')}", "dim")
+    limit = "" if record.timeout is None else f", may take {duration_text(record.timeout * 1000)}"
+    return Text(f"  {begun}, {count_text(record.invocations, 'invocation')}{limit}", "dim")
 
 
 class _Rows:

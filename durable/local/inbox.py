@@ -63,7 +63,38 @@ class StopExecution(msgspec.Struct, frozen=True, tag_field="ask", tag="stop exec
     error: ErrorObject | None = None
 
 
-Request: TypeAlias = SucceedCallback | FailCallback | HeartbeatCallback | StopExecution
+class PauseExecution(msgspec.Struct, frozen=True, tag_field="ask", tag="pause execution"):
+    """Have an execution not invoked until it is resumed; with a token it is done once, however often it comes."""
+
+    name: str
+    reason: str | None = None
+    holds_timeout: bool = True
+    token: str | None = None
+
+
+class ResumeExecution(msgspec.Struct, frozen=True, tag_field="ask", tag="resume execution"):
+    """Have an execution that is paused go on."""
+
+    name: str
+    reason: str | None = None
+    token: str | None = None
+
+
+class DeleteExecution(msgspec.Struct, frozen=True, tag_field="ask", tag="delete execution"):
+    """Remove an execution that is over, with all that is kept of it."""
+
+    name: str
+
+
+Request: TypeAlias = (
+    SucceedCallback
+    | FailCallback
+    | HeartbeatCallback
+    | StopExecution
+    | PauseExecution
+    | ResumeExecution
+    | DeleteExecution
+)
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -72,7 +103,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Attributes:
         error: Why it was not carried out; `None` if it was.
         error_type: The class of that error.
-        status: Where the execution then stood, if it was to be stopped: it may have ended before.
+        status: Where the execution then stood, if it was to be stopped, paused, resumed or deleted.
     """
 
     error: str | None = None
@@ -98,19 +129,28 @@ async def carry_out(engine: Engine, request: Request) -> Reply:
     """Do what is asked.
 
     Raises:
-        CallbackNotFoundError, CallbackCompletedError, ExecutionNotFoundError, PayloadTooLargeError: It cannot be
-            done; see the engine's own methods.
+        CallbackNotFoundError, CallbackCompletedError, ExecutionNotFoundError, ExecutionConflictError,
+            PayloadTooLargeError: It cannot be done; see the engine's own methods.
         StoreError: It could not be recorded.
         EngineClosedError: The engine is closed.
     """
-    if isinstance(request, SucceedCallback):
-        await engine.complete_callback(request.callback_id, text=request.result)
-    elif isinstance(request, FailCallback):
-        await engine.fail_callback(request.callback_id, request.error)
-    elif isinstance(request, HeartbeatCallback):
-        await engine.heartbeat_callback(request.callback_id)
-    else:
-        return Reply(status=(await engine.stop(request.name, request.error)).status)
+    match request:
+        case SucceedCallback():
+            await engine.complete_callback(request.callback_id, text=request.result)
+        case FailCallback():
+            await engine.fail_callback(request.callback_id, request.error)
+        case HeartbeatCallback():
+            await engine.heartbeat_callback(request.callback_id)
+        case StopExecution():
+            return Reply(status=(await engine.stop(request.name, request.error)).status)
+        case PauseExecution(name, reason, holds_timeout, token):
+            paused = await engine.pause(name, reason, holds_timeout=holds_timeout, token=token)
+            return Reply(status=paused.status)
+        case ResumeExecution(name, reason, token):
+            await engine.unpause(name, reason, token=token)
+            return Reply(status=(await engine.execution(name)).status)
+        case DeleteExecution(name):
+            return Reply(status=(await engine.delete(name)).status)
     return Reply()
 
 

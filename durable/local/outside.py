@@ -7,7 +7,7 @@ cancellation of whoever asks waits until it is done: an invocation that is under
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import anyio
 
@@ -180,18 +180,11 @@ class Outside:
         """
         service = self._service
         with anyio.CancelScope(shield=True):
-            record = await service.record(execution_id)
             try:
-                caller = None if record.caller is None else await service.record(record.caller.execution_id)
-            except ExecutionNotFoundError:
-                caller = None  # deleted before
-            if record.status.is_over and caller is not None and not caller.status.is_over:
-                rule = f"it was invoked by {caller.name!r}, which is {caller.status} and may ask for it again"
-                raise ExecutionConflictError(record.name, record.status, rule)
-            if caller is not None:
-                service.forget_ended(caller.id)
-            await service.delete(execution_id)
-        return record
+                return await self._delete(execution_id)
+            finally:
+                service.forget_ended(execution_id)
+        raise AssertionError("nobody cancels a shield")
 
     async def settle_pause(self, execution_id: str) -> None:
         """Have a pause take effect that waits for an invocation which did not live to see it."""
@@ -210,6 +203,20 @@ class Outside:
                 return None if live.state.is_over else pausing.expires_at(live.state.record)
         except ExecutionNotFoundError:
             return None
+
+    async def _delete(self, execution_id: str) -> ExecutionRecord:
+        service = self._service
+        record = await service.record(execution_id)
+        caller: ExecutionRecord | None = None
+        if record.caller is not None:
+            with suppress(ExecutionNotFoundError):  # it was deleted before
+                caller = await service.record(record.caller.execution_id)
+                service.forget_ended(caller.id)
+        if record.status.is_over and caller is not None and not caller.status.is_over:
+            rule = f"it was invoked by {caller.name!r}, which is {caller.status} and may ask for it again"
+            raise ExecutionConflictError(record.name, record.status, rule)
+        await service.delete(execution_id)
+        return record
 
     @asynccontextmanager
     async def _callback(self, callback_id: str) -> AsyncGenerator[tuple[Live, Operation, Timestamp, Transition]]:

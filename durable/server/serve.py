@@ -58,6 +58,7 @@ class Serving(msgspec.Struct, frozen=True, kw_only=True):
         port: The port to bind; 0 for a free one.
         token: What each request must have, if anything.
         reload: Whether to start anew when code changes.
+        timeout: Seconds that an execution may take that is started here; `None` if there is no limit.
     """
 
     targets: tuple[str, ...]
@@ -67,6 +68,7 @@ class Serving(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 0
     token: str | None = None
     reload: bool = True
+    timeout: float | None = None
 
     @property
     def hosts(self) -> frozenset[str]:
@@ -192,7 +194,7 @@ async def _engine(
         while engine_of(serving.store) is not None:  # noqa: ASYNC110 - another process does not tell
             await anyio.sleep(0.1)
     async with (
-        open_engine(serving.store, max_operations=MAX_OPERATIONS) as engine,
+        open_engine(serving.store, max_operations=MAX_OPERATIONS, execution_timeout=serving.timeout) as engine,
         anyio.create_task_group() as tasks,
     ):
         for function in functions:

@@ -115,5 +115,10 @@ async def stuck_in_a_step(event: None, ctx: DurableContext) -> None:
         await ctx.step(_hang)
 
 
+@durable_execution
+async def hangs(event: None, ctx: DurableContext) -> None:
+    await ctx.step(_hang)
+
+
 async def _hang() -> None:
     await anyio.sleep_forever()
