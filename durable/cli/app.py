@@ -8,7 +8,24 @@ from typing import Annotated, Final
 
 import typer
 
-from . import callback, cancel, check, delete, dev, history, ls, pause, replay, resume, run, saga, show, start, stop, wait
+from . import (
+    callback,
+    cancel,
+    check,
+    delete,
+    dev,
+    history,
+    ls,
+    pause,
+    replay,
+    resume,
+    run,
+    saga,
+    show,
+    start,
+    stop,
+    wait,
+)
 from .exits import explain
 from .texts import paragraphs
 

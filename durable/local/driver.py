@@ -141,6 +141,7 @@ class Driver:
         for run in self._runs.values():
             if run.scope is not None and name in {None, run.name}:
                 run.scope.cancel()
+
     def drop(self, record: ExecutionRecord) -> None:
         """An execution was deleted: let go of its run, also if its invocation still winds down. For the service."""
         run = self._runs.get(record.name)

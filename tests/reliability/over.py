@@ -35,5 +35,8 @@ class OverStore(Store):
     async def events(self, execution_id: str, after: int = 0) -> Sequence[tuple[int, EventRecord]]:
         return await self.store.events(execution_id, after)
 
+    async def delete(self, execution_id: str) -> None:
+        await self.store.delete(execution_id)
+
     async def aclose(self) -> None:
         await self.store.aclose()

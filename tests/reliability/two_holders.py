@@ -35,9 +35,9 @@ from durable.abc import ServiceClient
 from durable.exceptions import ServiceError
 from durable.local.service import LocalService
 from durable.local.stores.memory import MemoryStore
-from durable.testing import SkippingClock
+from durable.testing import SkippingClock, trio_schedule
 from tests.local.fakes import record_of
-from tests.sweep import ending, order, shape, trio_seed
+from tests.sweep import ending, order, shape
 
 MOST_TAKEOVERS = 6
 """How often somebody loses patience with one execution."""
@@ -298,7 +298,7 @@ def run_once(program: str, backend: str, seed: int, takeovers: int = MOST_TAKEOV
 
 
 def _run_once(program: str, backend: str, seed: int, rng: random.Random, takeovers: int) -> Outcome:
-    with trio_seed(seed):
+    with trio_schedule(seed):
         run: Callable[[], Awaitable[Outcome]] = Run(PROGRAMS[program], rng, takeovers).to_the_end
         return anyio.run(run, backend=backend)
 

@@ -11,10 +11,10 @@ from .store_bench import OpenStore, Post, Reopen, StoreBench
 
 STORE_RULES: Final[tuple[Rule[StoreBench], ...]] = (
     *store_changes.rule.rules,
-    *store_deletion.rule.rules,
     *store_order.rule.rules,
     *store_listing.rule.rules,
     *store_values.rule.rules,
+    *store_deletion.rule.rules,
     *store_engine.rule.rules,
 )
 """All rules for stores; the first ones are those that the others stand on."""

@@ -9,7 +9,7 @@ import anyio.lowlevel
 import msgspec
 
 from durable._wire import ExecutionStatus
-from durable.abc import Change, EventRecord, ExecutionRecord, Inbox, Loaded
+from durable.abc import Change, EventRecord, ExecutionRecord, Inbox, Listing, Loaded, Page
 from durable.exceptions import ExecutionExistsError, StoreError
 from durable.local.stores.memory import MemoryStore, _Kept
 
@@ -130,7 +130,7 @@ class RefusesTooLate(GoodStore):
     async def create(self, change: Change) -> None:
         assert change.execution is not None
         if change.execution.name in self._ids:
-            self._kept[change.execution.id] = _Kept(change.execution)
+            self._kept[change.execution.id] = _Kept(0, change.execution)
         await super().create(change)
 
 
@@ -329,3 +329,60 @@ class DropsWhatIsUnderWay(GoodStore):
     async def aclose(self) -> None:
         if len(self._kept) == 20:
             self.closed = True
+
+
+# --- What is deleted -----------------------------------------------------------------------------------------
+
+
+class KeepsEventsOfWhatIsDeleted(GoodStore):
+    deleted = False
+
+    async def delete(self, execution_id: str) -> None:
+        await super().delete(execution_id)
+        self.deleted = True
+
+    async def events(self, execution_id: str, after: int = 0) -> Sequence[tuple[int, EventRecord]]:
+        if self.deleted and execution_id not in self._kept:
+            return []
+        return await super().events(execution_id, after)
+
+
+class TakesOthersAlong(GoodStore):
+    async def delete(self, execution_id: str) -> None:
+        for kept in [kept for kept in self._kept.values() if kept.record.id >= execution_id]:
+            await super().delete(kept.record.id)
+        self._kept.pop("id-of-t-0", None)
+
+
+class BringsBackWhatWasDeleted(GoodStore):
+    def __init__(self) -> None:
+        super().__init__()
+        self.deleted: list[_Kept] = []
+
+    async def delete(self, execution_id: str) -> None:
+        if execution_id in self._kept:
+            self.deleted.append(self._kept[execution_id])
+        await super().delete(execution_id)
+
+    async def aclose(self) -> None:
+        for kept in self.deleted:
+            self._kept[kept.record.id] = kept
+            self._ids[kept.record.name] = kept.record.id
+
+
+class LosesItsPlace(GoodStore):
+    async def listing(self, wanted: Listing) -> Page:
+        known = {kept.number for kept in self._kept.values()}
+        return await super().listing(wanted if wanted.position in known else replace(wanted, position=0))
+
+
+class DeletesFromWhatItRemembers(GoodStore):
+    count = 0
+
+    async def delete(self, execution_id: str) -> None:
+        remembered = dict(self._kept)
+        await super().delete(execution_id)
+        self.count += 1
+        await turns(max(1, 20 - self.count))  # the first one comes last
+        remembered.pop(execution_id, None)
+        self._kept = remembered

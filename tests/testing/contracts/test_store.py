@@ -40,6 +40,11 @@ BROKEN: list[tuple[str, type[Store]]] = [
     ("what_has_been_read_does_not_change", broken.GivesItsOwnState),
     ("a_change_that_cannot_be_kept_leaves_nothing", broken.AppliesHalf),
     ("a_change_that_cannot_be_kept_leaves_nothing", broken.RaisesAfterwards),
+    ("what_is_deleted_is_gone", broken.KeepsEventsOfWhatIsDeleted),
+    ("what_is_deleted_is_gone", broken.TakesOthersAlong),
+    ("what_is_deleted_stays_gone", broken.BringsBackWhatWasDeleted),
+    ("pages_go_on_where_they_were_when_something_is_deleted", broken.LosesItsPlace),
+    ("what_is_written_at_the_moment_of_a_deletion", broken.DeletesFromWhatItRemembers),
     ("many_executions_at_once", broken.MixesExecutions),
     ("changes_of_one_execution_are_applied_in_the_order_of_the_calls", broken.Overtakes),
     ("a_reader_sees_whole_changes", broken.ShowsHalf),
@@ -116,6 +121,7 @@ async def test_what_cannot_be_checked_is_told():
     report = await check_store(lambda: closed(GoodStore()))
     assert report.skipped == {
         "what_is_committed_stays": "`reopen` was not given",
+        "what_is_deleted_stays_gone": "`reopen` was not given",
         "closing_finishes_what_is_under_way": "`reopen` was not given",
         "requests_stay_until_there_is_a_reply": "`post` was not given",
         "a_request_is_found_whenever_it_comes": "`post` was not given",
