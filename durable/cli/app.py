@@ -16,6 +16,7 @@ from . import (
     dev,
     history,
     ls,
+    messages,
     pause,
     replay,
     resume,
@@ -59,6 +60,7 @@ app.command("dev", help=dev.HELP, epilog=dev.EPILOG, rich_help_panel=RUNNING)(de
 app.command("ls", help=ls.HELP, epilog=ls.EPILOG, rich_help_panel=LOOKING)(ls.ls)
 app.command("show", help=show.HELP, epilog=show.EPILOG, rich_help_panel=LOOKING)(show.show)
 app.command("history", help=history.HELP, epilog=history.EPILOG, rich_help_panel=LOOKING)(history.history)
+app.command("logs", help=messages.HELP, epilog=messages.EPILOG, rich_help_panel=LOOKING)(messages.logs)
 app.command("wait", help=wait.HELP, epilog=wait.EPILOG, rich_help_panel=LOOKING)(wait.wait)
 app.command("replay", help=replay.HELP, epilog=replay.EPILOG, rich_help_panel=WRITING)(replay.replay)
 app.command("check", help=check.HELP, epilog=check.EPILOG, rich_help_panel=WRITING)(check.check)

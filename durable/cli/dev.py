@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from .exits import ExitCode
-from .logs import logging_to_stderr
+from .logs import logging_to_file, logging_to_stderr
 from .options import (
     DEFAULT_STORE,
     CommandError,
@@ -122,7 +122,7 @@ def dev(
         lines.append(f"{spec.name}: AWS_LAMBDA_RUNTIME_API={address_of(listening)}")
     sys.stdout.write("".join(f"{line}\n" for line in lines))
     sys.stdout.flush()
-    run(serving, sockets, partial(_logging, verbosity))
+    run(serving, sockets, partial(_logging, verbosity, store))
     return ExitCode.SUCCEEDED
 
 
@@ -136,9 +136,9 @@ def _remote(text: str) -> RemoteSpec:
 
 
 @contextmanager
-def _logging(verbosity: int) -> Generator[None]:
+def _logging(verbosity: int, store: str) -> Generator[None]:
     """Logging of the process that serves."""
     logging.getLogger("durable.server").setLevel(logging.INFO)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    with logging_to_stderr(verbosity):
+    with logging_to_stderr(verbosity), logging_to_file(store):
         yield

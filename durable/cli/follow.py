@@ -9,7 +9,7 @@ from .exits import ExitCode
 from .hints import Command
 from .lines import LinesView
 from .live import LiveView
-from .logs import LogHandler, logging_to_stderr
+from .logs import LogHandler, logging_to_file, logging_to_stderr
 from .options import Backend
 from .place import Store
 from .plain import PlainView
@@ -33,7 +33,7 @@ def follow(
     Raises:
         DurableError: Nothing could be followed.
     """
-    with logging_to_stderr(verbosity) as handler:
+    with logging_to_stderr(verbosity) as handler, logging_to_file(store):
         view = view_for(Store(store).command, handler, output or sys.stdout, as_lines=as_lines)
         return run_session(store, view, pick, backend)
 

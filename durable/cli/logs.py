@@ -64,6 +64,21 @@ def write_to_stderr(line: str) -> None:
 
 
 @contextmanager
+def logging_to_file(store: str) -> Generator[None]:
+    """Keep what durable functions log beside a store, while the block runs."""
+    from ..local.logs import LogFile
+
+    handler = LogFile(store)
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        handler.close()
+
+
+@contextmanager
 def logging_to_stderr(verbosity: int) -> Generator[LogHandler]:
     """Show logging while the block runs.
 

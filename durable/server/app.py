@@ -44,6 +44,7 @@ _ROUTES: Final = (
     Route(f"{_EXECUTION}/stop", executions.stop, methods=["POST"]),
     Route(f"{_EXECUTION}/pause", executions.pause, methods=["POST"]),
     Route(f"{_EXECUTION}/resume", executions.resume, methods=["POST"]),
+    Route("/durable/executions/{arn:path}/logs", executions.logs, methods=["GET"]),
     Route(_EXECUTION, executions.get, methods=["GET"]),
     Route(_EXECUTION, executions.delete, methods=["DELETE"]),
     Route(f"{_CALLBACK}/succeed", callbacks.succeed, methods=["POST"]),
@@ -57,6 +58,7 @@ def make_app(
     *,
     hosts: frozenset[str] = LOOPBACK,
     token: str | None = None,
+    store: str | None = None,
     runtimes: Mapping[int, RemoteFunction] = MappingProxyType({}),
 ) -> ASGIApp:
     """The API over an engine, on either event loop.
@@ -65,6 +67,7 @@ def make_app(
         open_engine: Opens the engine when the application starts; it is closed when that ends.
         hosts: The names by which the server may be called, without ports; all, if there are none.
         token: What each request must have as its bearer token, or as the access key id that it is signed with.
+        store: The store's file, beside which it is kept what functions log; if it is.
         runtimes: The functions whose processes ask for invocations, by the port at which each of them asks.
     """
 
@@ -72,6 +75,7 @@ def make_app(
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:
         async with open_engine() as engine:
             app.state.engine = engine
+            app.state.store = store
             yield
 
     main = Starlette(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
+import anyio.to_thread
 import msgspec
 from starlette.responses import Response
 
@@ -46,6 +48,7 @@ from .._wire.limits import MAX_REASON_LENGTH
 from .._wire.patterns import CLIENT_TOKEN_PATTERN
 from .._wire.shapes import ErrorObject, Shape
 from ..abc import ExecutionRecord, Listing
+from ..local.logs import LOGS_RESPONSE, LogsResponse, read_lines
 from ..local.machine.execution import function_arn, version_of
 from ..local.machine.pausing import expires_at
 from .errors import JSON, RefusedError
@@ -54,6 +57,7 @@ from .requests import body_of, engine_of, execution_name, flag, instant, marker,
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+_POSITION: Final = re.compile(r"([0-9]{1,20}-[0-9]{1,20})?")
 _TRUNCATED: Final = {
     "input": EventInput(truncated=True),
     "result": EventResult(truncated=True),
@@ -164,6 +168,20 @@ async def delete(request: Request) -> Response:
     answer = DeleteDurableExecutionResponse(deletion_request_timestamp=engine.service.clock.now())
     await engine.delete(record.name)
     return Response(DELETE_RESPONSE.encode(answer), status_code=HTTPStatus.ACCEPTED, media_type=JSON)
+
+
+async def logs(request: Request) -> Response:
+    """What the function has logged by its context: no operation of Lambda's, but one of this server's own."""
+    record = await _execution(request)
+    store: str | None = request.app.state.store
+    if store is None:
+        raise RefusedError("this server does not keep what functions log", code="UnsupportedOperationException")
+    after = request.query_params.get("After", "")
+    if _POSITION.fullmatch(after) is None:
+        raise RefusedError("After is where an earlier answer has ended")
+    lines, position = await anyio.to_thread.run_sync(read_lines, store, record.arn, after)
+    answer = LogsResponse(lines=tuple(lines), position=position)
+    return Response(LOGS_RESPONSE.encode(answer), media_type=JSON)
 
 
 # --- What functions call -----------------------------------------------------------------------------------------

@@ -172,6 +172,7 @@ def _serve(
             partial(_engine, serving, functions, remotes, f"http://{address_of(main)}"),
             hosts=serving.hosts,
             token=serving.token,
+            store=serving.store,
             runtimes={remote.listening.getsockname()[1]: remote.function for remote in remotes},
         )
         config = uvicorn.Config(
