@@ -283,4 +283,9 @@ def decode_batch(payload: str) -> BatchRecord:
     Raises:
         msgspec.DecodeError: Not one.
     """
-    return msgspec.json.decode(payload, type=BatchRecord)
+    record = msgspec.json.decode(payload, type=BatchRecord)
+    if not STATUS.keys() >= set(record.statuses):
+        raise msgspec.ValidationError(f"{record.statuses!r:.40} are no statuses")
+    if record.items is not None and len(record.items) != len(record.statuses):
+        raise msgspec.ValidationError(f"it has {len(record.items)} items and {len(record.statuses)} statuses")
+    return record

@@ -14,6 +14,7 @@ import msgspec
 
 from .._engine.conversion import decode, encode
 from .._engine.frame import Frame
+from .._engine.perform import diverge
 from .._kernel.batch import is_large
 from .._kernel.completion import (
     CODE,
@@ -27,11 +28,13 @@ from .._kernel.completion import (
 from .._kernel.decide import Decision, Interrupt, Run, decide_context
 from .._kernel.errors import decode_error, encode_error, rebuild_live
 from .._kernel.history import Identity
+from .._kernel.ids import operation_id
 from .._kernel.names import check_name
 from .._kernel.values import PLAIN, Converter
 from .._wire import Operation, OperationAction, OperationType, OperationUpdate
 from .._wire.limits import REPLAY_CHILDREN_BYTES
 from .._wire.updates import ContextOptions
+from ..exceptions import MalformedPayloadError
 from .body import BodyVerb
 from .branches import Branches, FanOut, FanOutPolicy, decode_record
 from .branches import Nesting as Nesting
@@ -118,6 +121,7 @@ class FanOutVerb(BodyVerb[BatchResult[T]]):
             return self._live[1]
         recorded = frame.invocation.history.get(operation_id)
         record = decode_record(recorded.result if recorded is not None else None, self.identity)
+        await self._check_count(frame, record)
         owner = Frame(frame.invocation, context_id=operation_id, parent=frame, finished=True, is_slot=True)
         return await self._run_in(frame, FanOut(owner, self._branches, self._policy, record))
 
@@ -126,9 +130,19 @@ class FanOutVerb(BodyVerb[BatchResult[T]]):
         if self._live is not None and self._live[0] == payload:
             return self._live[1]
         record = decode_record(payload, self.identity)
+        if record.items is None:
+            raise MalformedPayloadError("BatchRecord", f"recorded for {self.identity}: it has no items")
+        await self._check_count(frame, record)
         self._budget.used += record.operations  # the service does not give them any more
-        items = [await self._item(frame, index, item) for index, item in enumerate(record.items or ())]
+        items = [await self._item(frame, index, item) for index, item in enumerate(record.items)]
         return BatchResult(items=items, completion_reason=record.reason, is_successful=record.successful)
+
+    async def _check_count(self, frame: Frame, record: BatchRecord) -> None:
+        """End the invocation if there are branches on record that the code has not any more."""
+        count = len(record.statuses)
+        if count > self._branches.count:
+            recorded = frame.invocation.history.get(operation_id(frame.prefix, frame.position))
+            await diverge(frame, recorded, f"{self.identity} with {self._branches.count} branches, not {count}")
 
     async def _run_in(self, frame: Frame, fan_out: FanOut[T]) -> BatchResult[T]:
         frame.active = self.label

@@ -86,10 +86,12 @@ class Limit:
         finally:
             frame.opens_block = False
         outcome = frame.invocation.history.get(outcome_id(self._trigger_id))
+        is_over = outcome is not None and outcome.is_final
+        # Before the block is entered: if it raises, nobody leaves that.
+        end = _decode_end(outcome.result, self._name) if outcome is not None and is_over else BlockEnd()
         self._block.enter(was_left=outcome is not None)
         trigger = self.trigger
-        if outcome is not None and outcome.is_final:
-            end = _decode_end(outcome.result, self._name)
+        if is_over:
             if end.stopped:
                 self._was_cancelled = not end.raised
                 self._block.stop(end.passed, known=end.inside)

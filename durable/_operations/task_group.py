@@ -305,7 +305,13 @@ class TaskGroup(Generic[ContextT]):
         if recorded is not None and recorded.is_final:
             if self._frame.invocation.rehearsal is not None:
                 self._frame.invocation.rehearsal.seen.add(recorded.id)
-            self._stop = _decode_stop(recorded.result)
+            try:
+                self._stop = _decode_stop(recorded.result)
+            except MalformedPayloadError as error:
+                # It has been entered by now, and nobody else leaves it.
+                self._block.leave(type(error), error, error.__traceback__)
+                await self._group.__aexit__(None, None, None)
+                raise
             self._stop_is_recorded = True
             self._group.stop(known=self._stop.inside)
             if self._stop.block is not None:
