@@ -147,6 +147,16 @@ def test_a_policy_that_makes_no_sense_is_refused(arguments, text):
         Completion(**arguments)
 
 
+@pytest.mark.parametrize("percentage", [0, 100])
+def test_no_failure_at_all_and_any_number_of_them_are_policies(percentage: int):
+    """The limits themselves make sense: the first failure completes it, or nothing but the end does."""
+    policy = Completion(tolerated_failure_percentage=percentage)
+    exceeded = "FAILURE_TOLERANCE_EXCEEDED" if percentage == 0 else None
+    assert policy.reason(BatchProgress(3, 0, 1)) == exceeded
+    assert policy.reason(BatchProgress(3, 0, 2)) == exceeded
+    assert policy.reason(BatchProgress(3, 3, 0)) == "ALL_COMPLETED"
+
+
 def test_a_policy_of_ones_own():
     """It gets the progress, and is the only one asked, until all have ended."""
     asked = []
