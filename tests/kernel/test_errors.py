@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, Self
 
 import msgspec
@@ -22,7 +22,7 @@ from durable import (
     RecordedError,
     StepTimeoutError,
 )
-from durable._kernel.errors import decode_error, encode_error, rebuild_live, with_cause
+from durable._kernel.errors import MAX_DATA, decode_error, encode_error, rebuild_live, with_cause
 from durable._wire import ErrorObject
 from durable._wire.limits import MAX_PAYLOAD_BYTES
 from durable.exceptions import (
@@ -283,6 +283,57 @@ def test_an_error_that_carries_too_much_keeps_the_rest(large):
     assert (again.name, again.callback_id, again.error_type) == ("approval", "id-1", "KeyError")
     assert getattr(again, large) is None
     assert str(again).startswith("callback 'approval' (id id-1) failed: KeyError: ")
+
+
+def test_an_error_may_carry_as_much_as_is_recorded():
+    """To the last byte: what is just not too large is recorded whole."""
+
+    def data_of(size: int) -> str:
+        error = ValueError("m")
+        error.large = "x" * size  # type: ignore[attr-defined]
+        return encode_error(error).error_data or ""
+
+    size = MAX_DATA - len(data_of(0))
+    assert len(data_of(size)) == MAX_DATA
+    assert "large" not in data_of(size + 1)
+
+
+class MadeByAFunction(Exception):
+    def __reduce__(self) -> Any:
+        return make_another, ("another",)
+
+
+class MadeWithAList(Exception):
+    def __reduce__(self) -> Any:
+        return MadeWithAList, ["another"]
+
+
+class MadeByName(Exception):
+    def __reduce__(self) -> Any:
+        return "MADE"
+
+
+def make_another(text: str) -> MadeByAFunction:
+    return MadeByAFunction(text)
+
+
+@pytest.mark.parametrize("kind", [MadeByAFunction, MadeWithAList, MadeByName])
+def test_only_what_its_class_is_called_with_makes_an_equal_exception(kind):
+    """What another function is called with says nothing, nor does what is no tuple: its `args` are recorded."""
+    data = msgspec.json.decode(encode_error(kind("mine")).error_data or "")
+    assert data["args"] == ["mine"]
+
+
+def test_a_class_is_found_by_its_name_alone(tmp_path, monkeypatch):
+    """In modules that are there, within other classes, and in modules that are not there yet."""
+    assert type(decode_error(ErrorObject(error_type="decimal.InvalidOperation"))) is InvalidOperation
+    (tmp_path / "not_loaded_yet.py").write_text("class Outer:\n    class Boom(Exception): pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert "not_loaded_yet" not in sys.modules
+    for _ in range(2):
+        found = decode_error(ErrorObject(error_type="not_loaded_yet.Outer.Boom", error_message="m"))
+        assert type(found).__qualname__ == "Outer.Boom"
+        assert found.args == ("m",)
 
 
 def test_a_users_own_kind_of_recorded_error_is_not_taken_for_what_it_carries():

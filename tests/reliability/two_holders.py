@@ -349,7 +349,7 @@ def measure(runs: int, seed: int) -> Counter[str]:
                 counts["invocations"] += found.invocations
                 counts["invocations that went on after another one had begun"] += found.takeovers
                 counts["calls of theirs that were refused"] += found.refused
-                counts["bodies of steps that ran more than once"] += sum(
+                counts["further runs of steps' bodies"] += sum(
                     max(0, count - expected.effects.get(what, 0)) for what, count in found.effects.items()
                 )
     return counts
