@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from durable._kernel.ledger import Entry, Ledger
+import msgspec
+import pytest
+
+from durable import Retry
+from durable._kernel.ledger import Entry, Ledger, Policy
 from durable._kernel.undo_records import (
     Plan,
     PlannedUndo,
@@ -95,3 +99,37 @@ def test_a_report_that_is_too_large_loses_text_and_never_an_item():
     again = decode_report(encoded)
     assert [item.name for item in again.items] == [f"n{i}" for i in range(100)]
     assert all(item.error is not None and item.error.error_type == "ValueError" for item in again.items)
+
+
+RETRIED = Retry(attempts=2)
+
+
+@pytest.mark.parametrize(
+    ("policy", "own", "operations"),
+    [
+        (Policy(), 0, 2 + 3),
+        (Policy(), 2, 2 + 3 + 2),
+        (Policy(retry=RETRIED), 0, 2 + 3 + 3),
+        (Policy(retry=RETRIED), 2, 2 + 3 + 3),
+        (Policy(on_error="park"), 0, 2 + 3 + 3),
+        (Policy(on_error="stop"), 0, 2 + 3),
+        (Policy(rollback_timeout=5), 0, 2 + 2 + 3),
+        (Policy(on_error="park", retry=RETRIED, rollback_timeout=5), 1, 2 + 2 + 3 + 3 + 3),
+    ],
+)
+def test_how_many_operations_a_rollback_may_take(policy: Policy, own: int, operations: int):
+    """Saga and plan, a time limit's two, a context each; steps where they are retried, callbacks where one asks."""
+    ledger = Ledger()
+    assert policy.operations_to_undo(ledger) == 0
+    for number in range(3):
+        one = entry("x", number)
+        ledger.add(msgspec.structs.replace(one, retry=RETRIED) if number < own else one)
+    assert ledger.retried == own
+    assert policy.operations_to_undo(ledger) == operations
+
+
+def test_a_cleared_ledger_has_nothing_to_undo():
+    """Nor has it anything to hand over."""
+    ledger = ledger_of(entry("a", 1))
+    ledger.clear()
+    assert (len(ledger), names(ledger)) == (0, [])
