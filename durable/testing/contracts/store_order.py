@@ -54,7 +54,10 @@ async def changes_of_one_execution_are_applied_in_the_order_of_the_calls(bench: 
     log = Log()
 
     async def commit_many(store: Store) -> None:
-        changes = [log.change(step("a", f"{number}"), step(f"s-{log.changes}")) for number in range(20)]
+        changes: list[Change] = []
+        for number in range(20):
+            record = msgspec.structs.replace(log.record, invocations=number)
+            changes.append(log.change(step("a", f"{number}"), step(f"s-{log.changes}"), record=record))
         await in_order(*(partial(store.commit, log.id, change) for change in changes))
         await log.check(store)
 

@@ -47,6 +47,7 @@ BROKEN: list[tuple[str, type[Store]]] = [
     ("what_is_written_at_the_moment_of_a_deletion", broken.DeletesFromWhatItRemembers),
     ("many_executions_at_once", broken.MixesExecutions),
     ("changes_of_one_execution_are_applied_in_the_order_of_the_calls", broken.Overtakes),
+    ("changes_of_one_execution_are_applied_in_the_order_of_the_calls", broken.RecordsOvertake),
     ("a_reader_sees_whole_changes", broken.ShowsHalf),
     ("a_commit_that_is_cancelled_is_made_or_not", broken.StopsHalfway),
     ("a_commit_that_is_cancelled_is_made_or_not", broken.CommitsLater),
