@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
 
 import anyio
 import anyio.lowlevel
 
 from durable._wire import (
     ErrorObject,
-    ExecutionStatus,
     InvocationInput,
     InvocationOutput,
     InvocationStatus,
@@ -20,12 +18,13 @@ from durable._wire import (
     Timestamp,
 )
 from durable._wire.calls import CheckpointDurableExecutionResponse
-from durable.abc import Change, Clock, ExecutionRecord, Loaded, Store
+from durable.abc import Change, Clock, Loaded, Store
 from durable.exceptions import StoreError
 from durable.local import Engine, open_engine
 from durable.local.service import LocalService
 from durable.local.stores.memory import MemoryStore
 from durable.testing import SkippingClock
+from durable.testing.contracts.log import record_of
 
 PENDING = InvocationOutput(status=InvocationStatus.PENDING)
 SUCCEEDED = InvocationOutput(status=InvocationStatus.SUCCEEDED, result="1")
@@ -79,20 +78,6 @@ class HandClock(Clock):
 
     async def sleep_until(self, when: int) -> None:
         raise AssertionError("nobody sleeps here")
-
-
-def record_of(name: str = "t-1", **changes: Any) -> ExecutionRecord:
-    """An execution that begins."""
-    fields: dict[str, Any] = {
-        "id": f"id-of-{name}",
-        "name": name,
-        "arn": f"arn:aws:lambda:local:0:function:f:1/durable-execution/{name}/id-of-{name}",
-        "function": "tests:f",
-        "status": ExecutionStatus.RUNNING,
-        "start_timestamp": SkippingClock().now(),
-        "input": "null",
-    }
-    return ExecutionRecord(**{**fields, **changes})
 
 
 class Caller:

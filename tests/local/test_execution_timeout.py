@@ -24,7 +24,8 @@ from durable.local import Engine, Run, open_engine
 from durable.local.outside import Outside
 from durable.local.stores.memory import MemoryStore
 from durable.testing import SkippingClock
-from tests.local.fakes import Caller, FakeStore, ManualClock, clock_of, engine_over, nothing, record_of, settled
+from durable.testing.contracts.log import record_of
+from tests.local.fakes import Caller, FakeStore, ManualClock, clock_of, engine_over, nothing, settled
 from tests.local.flows import add, hang, happened, wait_for
 from tests.local.machine.bench import START, step, wait
 

@@ -41,7 +41,8 @@ from durable.local.outside import Outside
 from durable.local.service import LocalService
 from durable.local.stores.memory import MemoryStore
 from durable.local.stores.sqlite import open_store
-from tests.local.fakes import HandClock, record_of
+from durable.testing.contracts.log import record_of
+from tests.local.fakes import HandClock
 from tests.reliability.calls import (
     AS_PLANNED,
     KINDS,

@@ -36,7 +36,7 @@ from durable.exceptions import ServiceError
 from durable.local.service import LocalService
 from durable.local.stores.memory import MemoryStore
 from durable.testing import SkippingClock, trio_schedule
-from tests.local.fakes import record_of
+from durable.testing.contracts.log import record_of
 from tests.sweep import ending, order, shape
 
 MOST_TAKEOVERS = 6

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from durable.local.stores.sqlite import SqliteStore, open_store
-from tests.local.stores.log import Log, step
+from durable.testing.contracts.log import Log, step
 
 ROOT = Path(__file__).parent.parent.parent.parent
 

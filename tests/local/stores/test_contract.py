@@ -25,9 +25,9 @@ from durable.local.stores.memory import MemoryStore
 from durable.local.stores.sqlite import SqliteStore, open_store
 from durable.testing.clock import START
 from durable.testing.contracts import STORE_RULES, Rule, check_store
+from durable.testing.contracts.log import Log, step
 from tests.local.machine.bench import Bench, execution
 from tests.local.machine.model import Script, scripts
-from tests.local.stores.log import Log, step
 
 pytestmark = pytest.mark.anyio
 

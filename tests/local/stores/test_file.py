@@ -24,8 +24,8 @@ from durable.exceptions import (
 )
 from durable.local.stores.file import SCHEMA_VERSION
 from durable.local.stores.sqlite import SqliteStore, open_store
+from durable.testing.contracts.log import Log, step
 from tests.local.stores.files import check, elsewhere, filled, opened, read, writer
-from tests.local.stores.log import Log, step
 
 pytestmark = pytest.mark.anyio
 

@@ -19,8 +19,8 @@ from durable.exceptions import (
 )
 from durable.local.stores.sqlite import SqliteStore, open_store
 from durable.local.stores.thread import _Read, _running_loop
+from durable.testing.contracts.log import Log, step
 from tests.local.stores.files import check, on_the_thread, opened, use_up_room
-from tests.local.stores.log import Log, step
 
 pytestmark = pytest.mark.anyio
 

@@ -10,7 +10,7 @@ import sys
 import anyio
 
 from durable.local.stores.sqlite import SqliteStore, open_store
-from tests.local.stores.log import Log, step
+from durable.testing.contracts.log import Log, step
 
 
 async def write(store: SqliteStore, number: int) -> None:
