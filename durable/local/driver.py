@@ -131,7 +131,7 @@ class Driver:
     @property
     def is_going_on(self) -> bool:
         """Whether an execution does something, or will by itself when its time has come."""
-        return any(run.driven or run.timer is not None for run in self._runs.values())
+        return any(run.driven or run.timer is not None or run.limit is not None for run in self._runs.values())
 
     def cut_off(self, name: str | None = None) -> None:
         """Abandon the invocations that are under way, or that of one execution, as if their process had died.

@@ -295,3 +295,12 @@ async def test_always_replay_lets_a_rollback_finish_in_a_branch_that_is_stopped(
 
         await (await t.start(None)).error()
     assert world == ["reserve hotel", "cancel hotel-1"]
+
+
+async def test_an_execution_that_times_out_is_not_stuck():
+    async with durable_test(approve_by_letter, patience=0.05) as t:
+        run = await t.engine.start(approve_by_letter, None, timeout=3600)
+        assert (await run.wait()).status == "TIMED_OUT"
+        started = await t.start_other(approve_by_letter, None)
+        await (await started.callback("approval")).succeed("yes")
+        assert await started.result() == "yes"
