@@ -41,6 +41,10 @@ _ENDS: Final = {
     EventType.EXECUTION_TIMED_OUT: ExecutionStatus.TIMED_OUT,
     EventType.EXECUTION_STOPPED: ExecutionStatus.STOPPED,
 }
+_PAUSES: Final = {
+    EventType.EXECUTION_PAUSED: ExecutionStatus.PAUSED,
+    EventType.EXECUTION_RESUMED: ExecutionStatus.RUNNING,
+}
 _ABOUT_EXECUTION: Final = {kind for kind in EventType if kind.startswith(("Execution", "Invocation"))}
 _WITHOUT_DATA: Final = {kind for kind in EventType if kind.endswith(("Started", "Cancelled", "Paused", "Resumed"))}
 _DATA: Final = (EventInput, EventResult, EventError)
@@ -67,7 +71,7 @@ class RecordedHistory(msgspec.Struct, frozen=True, kw_only=True):
         name: What it is called.
         arn: Its ARN, where the document tells it.
         input: JSON text, as it was recorded.
-        status: How it ended, or RUNNING.
+        status: How it ended; or RUNNING, or PAUSED.
         result: What it ended with, JSON text.
         error: What it ended with.
         started: When it began.
@@ -308,7 +312,8 @@ def _check_data(events: Sequence[Event], shown: str) -> None:
     """
     values = [(event, value) for event in events for value in _values_of(event)]
     left_out = next((event for event, value in values if value.truncated), None)
-    if left_out is None and values and all(value.payload is None for _, value in values):
+    # One may well be without a payload, an input for example; if all are, that is why.
+    if left_out is None and len(values) > 1 and all(value.payload is None for _, value in values):
         left_out = values[0][0]
     if left_out is not None:
         raise HistoryError(
@@ -334,6 +339,8 @@ def _history_of(events: Sequence[Event], arn: str | None) -> RecordedHistory:
     started = first.details
     end = next((event for event in reversed(events) if event.event_type in _ENDS), None)
     ended_with = None if end is None else end.details
+    pauses = [event.event_type for event in events if event.event_type in _PAUSES]
+    unfinished = _PAUSES[pauses[-1]] if pauses else ExecutionStatus.RUNNING
     numbers: dict[str, int] = {}
     for event in events:
         if event.id is not None:
@@ -343,7 +350,7 @@ def _history_of(events: Sequence[Event], arn: str | None) -> RecordedHistory:
         name=first.name or "execution",
         arn=arn,
         input=started.input.payload if isinstance(started, ExecutionStartedDetails) else None,
-        status=ExecutionStatus.RUNNING if end is None else _ENDS[end.event_type],
+        status=unfinished if end is None else _ENDS[end.event_type],
         result=ended_with.result.payload if isinstance(ended_with, ResultDetails) else None,
         error=ended_with.error.payload if isinstance(ended_with, FailureDetails) and ended_with.error else None,
         started=first.event_timestamp,

@@ -52,7 +52,7 @@ class ReplayResult(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: What the execution is called.
-        status: How its history ends; RUNNING if it is in flight.
+        status: How its history ends; RUNNING, or PAUSED, if it is in flight.
         replayed: How many recorded operations the code came to.
         ended: What the code ended with, if it came to its end: `SUCCEEDED` or `FAILED`.
         result: The result it ended with, JSON text.

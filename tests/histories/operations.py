@@ -324,5 +324,7 @@ PROGRAMS["official-in-flight"] = Program(official, {"n": 22, "map": True}, answe
 PROGRAMS["batches"] = Program(batches, 6)
 PROGRAMS["chance"] = Program(chance)
 PROGRAMS["serdes"] = Program(serdes, {"a": 1})
+PROGRAMS["paused"] = Program(waits, 3, pause=("WaitStarted", "pause"))
+PROGRAMS["timed-out"] = Program(stopped, timeout=60)
 PROGRAMS["stopped"] = Program(stopped, stop=("WaitStarted", "long"))
 PROGRAMS["bad-input"] = Program(bad_input, {})

@@ -68,7 +68,7 @@ async def record(name: str, program: Program) -> Recording:
         async with open_engine(store=store, clock=SkippingClock()) as engine:
             for callee, function in program.callees.items():
                 engine.register(function, None if isinstance(function, DurableFunction) else callee)
-            run = await engine.start(program.function, program.input, name=name)
+            run = await engine.start(program.function, program.input, name=name, timeout=program.timeout)
             world = _World(engine, name, program)
             async for event in run.events():
                 await world.see(event)
@@ -87,6 +87,7 @@ class _World:
         self._answers = {key: list(acts) for key, acts in program.answers.items()}
         self._crash = program.crash
         self._stop = program.stop
+        self._pause = program.pause
 
     async def see(self, event: Event) -> None:
         """Do what there is to do after it."""
@@ -97,13 +98,18 @@ class _World:
         if self._stop == seen:
             self._stop = None
             await self._engine.stop(self._name, "somebody wants it so")
+        if self._pause == seen:
+            self._pause = None
+            await self._engine.pause(self._name, "a moment")
+        if event.event_type is EventType.EXECUTION_PAUSED:
+            await self._engine.unpause(self._name)
         acts = self._answers.get(event.name or "")
         if event.event_type is EventType.CALLBACK_STARTED and acts and event.callback_started_details is not None:
             await acts.pop(0)(self._engine, event.callback_started_details.callback_id)
 
     def check(self) -> None:
         """Everything was done."""
-        assert (self._crash, self._stop) == (None, None)
+        assert (self._crash, self._stop, self._pause) == (None, None, None)
         assert not any(self._answers.values()), self._answers
 
 

@@ -64,7 +64,7 @@ def test_histories_are_whole():
     for one in KEPT:
         statuses.add(read_history(one.path).status)
         kinds.update(event["EventType"] for event in document_of(one)["Events"])
-    assert statuses == {"RUNNING", "SUCCEEDED", "FAILED", "STOPPED"}
+    assert statuses == {"RUNNING", "SUCCEEDED", "FAILED", "STOPPED", "TIMED_OUT"}
     assert {
         "ContextFailed",
         "StepFailed",
@@ -72,6 +72,8 @@ def test_histories_are_whole():
         "CallbackSucceeded",
         "CallbackFailed",
         "CallbackTimedOut",
+        "ExecutionPaused",
+        "ExecutionResumed",
         "ChainedInvokeSucceeded",
         "ChainedInvokeFailed",
     } <= set(kinds)

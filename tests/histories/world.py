@@ -38,6 +38,8 @@ class Program:
         answers: By the name of a callback: what becomes of it, the first time and after that.
         crash: After an event of this type and name the process is gone, once.
         stop: After an event of this type and name somebody stops the execution.
+        pause: After an event of this type and name somebody pauses it, and resumes it when it is paused.
+        timeout: Seconds that the execution may take.
         callees: What it invokes.
     """
 
@@ -46,6 +48,8 @@ class Program:
     answers: Mapping[str, Sequence[Act]] = field(default_factory=dict)
     crash: tuple[str, str] | None = None
     stop: tuple[str, str] | None = None
+    pause: tuple[str, str] | None = None
+    timeout: int | None = None
     callees: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -117,6 +117,23 @@ def test_a_history_is_read_from_a_file(tmp_path: Path):
     check(str(path))
 
 
+def test_an_execution_that_is_paused_is_in_flight():
+    """Until it is resumed."""
+    whole = json.loads((Path(__file__).parent.parent / "histories" / "paused-0.1.0.json").read_text())
+    kinds = [event["EventType"] for event in whole["Events"]]
+    for kind, status in (("ExecutionPaused", "PAUSED"), ("ExecutionResumed", "RUNNING")):
+        assert read_history({"Events": whole["Events"][: kinds.index(kind) + 1]}).status == status
+
+
+def test_an_execution_may_have_no_input():
+    """What lacks a payload then is the input alone."""
+    whole = document()
+    whole["Events"][0]["ExecutionStartedDetails"]["Input"] = {}
+    assert read_history(whole).input is None
+    whole["Events"] = whole["Events"][:1]
+    assert read_history(whole).input is None
+
+
 def changed(change: Callable[[list[dict[str, Any]]], object]) -> dict[str, Any]:
     whole = document()
     change(whole["Events"])
