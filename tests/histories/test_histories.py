@@ -13,13 +13,27 @@ from typing import Any
 import pytest
 
 import durable
+from durable._kernel.rebuild import operations_of
+from durable._wire.codec import HISTORY_RESPONSE
 from durable.testing import replay
 from durable.testing.history_files import read_history
 from tests.histories import recording
+from tests.histories.continuing import go_on
 from tests.histories.index import HERE, INDEX, Kept, digest_of, keep, kept
 from tests.histories.registry import PROGRAMS
 
 KEPT = kept()
+
+
+AT_A_MOMENT = {"map-all-successful", "saga-cancelled"}
+"""What comes of these depends on what else was under way at some moment."""
+
+
+def goes_on(one: Kept) -> bool:
+    """Whether it can be gone on with: nothing was done from outside but answering."""
+    program = PROGRAMS[one.program]
+    by_hand = program.crash or program.stop or program.pause or program.timeout
+    return bool(one.cuts) and not by_hand and one.program not in AT_A_MOMENT
 
 
 @cache
@@ -38,6 +52,32 @@ async def test_what_was_recorded_is_followed(one: Kept):
     for cut in (*one.cuts, len(events)):
         result = await replay(PROGRAMS[one.program].function, {**document, "Events": events[:cut]})
         assert result.compatible, f"cut after {cut} events: {result}"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # as they were recorded: trio shuffles who is first
+@pytest.mark.parametrize("one", [one for one in KEPT if goes_on(one)], ids=lambda one: one.file)
+async def test_what_was_in_flight_goes_on_to_its_end(one: Kept):
+    """Every third cut: it ends as it did, and records what it did, compensations that had begun among it."""
+    whole = read_history(one.path)
+    everything = operations_of(HISTORY_RESPONSE.convert(document_of(one)).events)
+    for cut in one.cuts[::3]:
+        ended = await go_on(one, PROGRAMS[one.program], cut)
+        error = ended.record.error
+        assert (ended.record.status, ended.record.result) == (whole.status, whole.result), f"after {cut} events"
+        assert (error and error.error_message) == (whole.error and whole.error.error_message)
+        for before in everything:
+            if before.id in ended.hidden:
+                continue
+            now = ended.operations.get(before.id)
+            assert now is not None, f"{before.name} after {cut} events"
+            assert (now.type, now.sub_type, now.name, now.parent_id, now.status) == (
+                before.type,
+                before.sub_type,
+                before.name,
+                before.parent_id,
+                before.status,
+            )
 
 
 @pytest.mark.parametrize("one", KEPT, ids=lambda one: one.file)
