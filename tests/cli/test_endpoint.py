@@ -415,6 +415,12 @@ def test_aws_is_asked_as_its_sdks_ask_it(durable: Call, dev: Dev, monkeypatch: p
     run = durable(*show)
     assert (run.code, run.err) == (0, "")
     assert said(run.out, "double  on-aws", "succeeded", "8")
+    start(dev, "asks", "asks-aws", events=3)
+    which = ("asks-aws", "--function", "asks", "--aws")
+    for command, code in (("pause", 0), ("pause", 3), ("resume", 0), ("delete", 3), ("stop", 0), ("delete", 0)):
+        run = durable(command, *which)
+        assert run.code == code, run.err
+    assert durable("show", *which).code == 3
 
 
 def test_commands_to_copy_say_where(monkeypatch: pytest.MonkeyPatch):

@@ -22,10 +22,13 @@ from durable.abc import Inbox
 from durable.exceptions import CallbackFailedError, ExecutionFailedError, StoreError
 from durable.local import Engine, Run, open_engine
 from durable.local.inbox import (
+    DeleteExecution,
     FailCallback,
     HeartbeatCallback,
+    PauseExecution,
     Reply,
     Request,
+    ResumeExecution,
     StopExecution,
     SucceedCallback,
     decode_reply,
@@ -170,6 +173,42 @@ async def test_an_execution_is_stopped_from_outside(path: str):
         # Once more changes nothing, and says how it had ended.
         assert await ask(path, StopExecution("t-1")) == Reply(status=ExecutionStatus.STOPPED)
         assert (await engine.execution("t-1")).error == ErrorObject(error_message="enough")
+
+
+async def test_an_execution_is_paused_resumed_and_deleted_from_outside(path: str):
+    """Each of it once, however often the same request comes; what is left of it is nothing."""
+    async with open_engine(path) as engine:
+        run, callback_id = await started(engine)
+        for _ in range(2):
+            reply = await ask(path, PauseExecution("t-1", "lunch", holds_timeout=False, token="a"))
+            assert reply.status in {ExecutionStatus.PAUSING, ExecutionStatus.PAUSED}
+        pause = (await engine.execution("t-1")).pause
+        assert pause is not None
+        assert (pause.reason, pause.holds_timeout) == ("lunch", False)
+        again = await ask(path, PauseExecution("t-1"))
+        assert again.error_type == "ExecutionConflictError"
+        for _ in range(2):
+            assert await ask(path, ResumeExecution("t-1", token="a")) == Reply(status=ExecutionStatus.RUNNING)
+        assert (await ask(path, DeleteExecution("t-1"))).error_type == "ExecutionConflictError"
+        assert await ask(path, SucceedCallback(callback_id, "1")) == Reply()
+        assert await run.result() == 1
+        assert await ask(path, DeleteExecution("t-1")) == Reply(status=ExecutionStatus.SUCCEEDED)
+        assert (await ask(path, DeleteExecution("t-1"))).error_type == "ExecutionNotFoundError"
+        assert await engine.executions() == []
+
+
+async def test_a_pause_that_was_left_is_carried_out_by_the_next_engine(path: str):
+    """Before anything is resumed."""
+    (callback_id,) = await left_waiting(path, "t-1")
+    posted = [post(path, encode_request(request)) for request in (PauseExecution("t-1"), DeleteExecution("t-1"))]
+    async with open_engine(path) as engine:
+        assert await engine.resume() == []
+        assert (await engine.execution("t-1")).status == "PAUSED"
+        await engine.complete_callback(callback_id, 1)
+        (run,) = await engine.resume("t-1")
+        assert await run.result() == 1
+    replies = [decode_reply(one.wait(0) or "") for one in posted]
+    assert [reply.error_type for reply in replies] == [None, "ExecutionConflictError"]
 
 
 async def test_what_cannot_be_done_is_told(path: str):
