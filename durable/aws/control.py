@@ -206,22 +206,14 @@ async def open_control(
         botocore.exceptions.BotoCoreError: No region, no such profile, and the like.
         ValueError: That is no URL.
     """
-    from .session import PoolSession
-
-    own = untyped.AioConfig(
-        http_session_cls=PoolSession,
-        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
-        connect_timeout=CONNECT_TIMEOUT,
-        read_timeout=READ_TIMEOUT,
-    )
+    own = client_config()
     if endpoint_url is not None:
         region = region or _SOME_REGION
         own = own.merge(
             untyped.AioConfig(signature_version=untyped.UNSIGNED, proxies={}, retries={"total_max_attempts": 1})
         )
     session = untyped.make_usual_session(own, profile)
-    if region is None and untyped.region_of(session) is None:
-        region = os.environ.get("AWS_REGION")
+    region = region_of_environment(session, region)
     async with untyped.make_client(session, config=own, endpoint_url=endpoint_url, region=region) as lambda_client:
         untyped.register_control_codecs(lambda_client)
         if token is not None:
@@ -265,6 +257,25 @@ def record_of(one: ExecutionSummary | GetDurableExecutionResponse, function: str
         timeout=None if config is None else config.execution_timeout,
         pause=pause,
     )
+
+
+def client_config() -> Any:
+    """How clients for people and tools are configured."""
+    from .session import PoolSession
+
+    return untyped.AioConfig(
+        http_session_cls=PoolSession,
+        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+        connect_timeout=CONNECT_TIMEOUT,
+        read_timeout=READ_TIMEOUT,
+    )
+
+
+def region_of_environment(session: Any, region: str | None) -> str | None:
+    """The region that a client is to have, where a session does not know it by itself."""
+    if region is None and untyped.region_of(session) is None:
+        return os.environ.get("AWS_REGION")
+    return region
 
 
 def _because(reason: str | None) -> dict[str, str]:

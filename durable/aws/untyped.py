@@ -110,11 +110,11 @@ def make_usual_session(config: Any, profile: str | None) -> Any:
 
 
 def make_client(
-    session: Any, *, config: Any, endpoint_url: str | None, region: str | None
+    session: Any, *, config: Any, endpoint_url: str | None, region: str | None, service: str = _SERVICE[0]
 ) -> AbstractAsyncContextManager[Any]:
-    """A Lambda client of a session, to be entered; its two operations take and give our own shapes."""
+    """A client of a session, to be entered: of Lambda, unless another service is named."""
     context: AbstractAsyncContextManager[Any] = session.create_client(
-        _SERVICE[0], config=config, endpoint_url=endpoint_url, region_name=region
+        service, config=config, endpoint_url=endpoint_url, region_name=region
     )
     return context
 

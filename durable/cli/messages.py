@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from .exits import ExitCode
-from .options import CommandError, DebugOption, FunctionOption, NameArgument, anywhere, reporting
+from .options import DebugOption, FunctionOption, NameArgument, anywhere, reporting
 from .place import Place, Store
 from .texts import paragraphs, safe_text, stamp_text
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..local.logs import LogLine
 
 PAUSE: Final = 0.5
+AWS_PAUSE: Final = 2.0
 """Seconds between two looks."""
 
 HELP: Final = paragraphs("""
@@ -27,6 +28,9 @@ Show what an execution's function has logged by ctx.logger.
 It is kept beside the store by durable run, resume and dev, in STORE.log: the newest 10 to 20 MB of all executions.
 Of a function that runs in a process of its own it is not there: that logs where it wants to. Works while an engine
 is at work on the store, and on a durable dev (--endpoint).
+
+On AWS (--aws) it is read from CloudWatch Logs, from the function's log group. The function has to log as JSON
+there, as text does not say of which execution it is.
 """)
 
 EPILOG: Final = (
@@ -50,11 +54,6 @@ def logs(
     from .reading import find, look
 
     place = place.of(function)
-    if not isinstance(place, Store) and place.endpoint is None:
-        raise CommandError(
-            "what functions log on AWS is in CloudWatch Logs, which durable does not read: "
-            "aws logs tail /aws/lambda/FUNCTION --follow"
-        )
 
     def record() -> ExecutionRecord:
         return look(place, lambda reader: find(reader, name))
@@ -69,7 +68,7 @@ def logs(
         told += len(lines)
         if is_over:
             break
-        time.sleep(PAUSE)
+        time.sleep(PAUSE if isinstance(place, Store) or place.endpoint is not None else AWS_PAUSE)
     if not told and not as_lines:
         sys.stderr.write(f"nothing is there that {name} has logged\n")
     return ExitCode.SUCCEEDED
@@ -82,6 +81,10 @@ def _reader(place: Place, arn: str) -> Callable[[str], tuple[Sequence[LogLine], 
 
         path = place.path
         return lambda position: read_lines(path, arn, position)
+    if place.endpoint is None:
+        from .aws_logs import aws_reader
+
+        return aws_reader(place, arn)
     from .remote_logs import fetch_lines
 
     remote = place

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
 from .._kernel.rebuild import operations_of
@@ -112,11 +112,23 @@ async def connected(place: Remote) -> AsyncGenerator[ControlClient]:
         CommandError: There is no such place, it cannot be reached, or it refuses whoever asks.
         ServiceError: It refuses what is asked.
     """
-    try:
+    with explaining(place):
         async with open_control(
             endpoint_url=place.endpoint, token=place.token, region=place.region, profile=place.profile
         ) as client:
             yield client
+
+
+@contextmanager
+def explaining(place: Remote) -> Generator[None]:
+    """What goes wrong in the block, as errors that say what to do about it.
+
+    Raises:
+        CommandError: There is no such place, it cannot be reached, or it refuses whoever asks.
+        ServiceError: It refuses what is asked.
+    """
+    try:
+        yield
     except ServiceError as error:
         explained = _explained(error, place)
         if explained is None:

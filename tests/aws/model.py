@@ -87,6 +87,7 @@ _CHECKS: dict[str, Callable[[Any, Any, str], Iterator[str]]] = {
     "list": _in_list,
     "string": _in_string,
     "integer": _in_integer,
+    "long": _in_integer,
     "boolean": _in_boolean,
     "timestamp": _in_timestamp,
 }

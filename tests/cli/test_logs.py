@@ -100,13 +100,6 @@ def test_where_nothing_was_logged(durable: Call):
     assert durable("logs", "t-2").code == 3
 
 
-def test_aws_keeps_it_elsewhere(durable: Call):
-    """It is said where, and nothing is asked."""
-    done = durable("logs", "t-1", "--function", "f", "--aws")
-    assert (done.code, done.out) == (3, "")
-    assert "CloudWatch Logs" in done.err
-
-
 @pytest.mark.process
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_it_is_followed_until_the_execution_is_over(durable: Call, chatty: str, tmp_path: Path, backend: str):
