@@ -49,6 +49,24 @@ def test_jitter_stays_within_its_bounds(chance: float, attempt: int):
     assert plain / 2 <= half <= plain
 
 
+@pytest.mark.parametrize(
+    ("jitter", "chance", "delay"),
+    [
+        ("none", 0.5, 40),
+        ("full", 0.0, 1),
+        ("full", 0.5, 20),
+        ("full", 0.999, 40),
+        ("half", 0.0, 20),
+        ("half", 0.5, 30),
+        ("half", 0.999, 40),
+    ],
+)
+def test_jitter_is_as_large_as_chance_says(jitter, chance: float, delay: int):
+    """Of the whole delay, or of its second half."""
+    retry = Retry(initial_delay=40, jitter=jitter)
+    assert retry.next_delay(ValueError(), 1, chance) == delay
+
+
 def test_a_delay_under_a_second_is_a_second():
     """The wire takes whole seconds from 1."""
     assert Retry(initial_delay=0.01, jitter="none").next_delay(ValueError(), 1, 0.0) == 1
