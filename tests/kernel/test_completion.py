@@ -147,6 +147,12 @@ def test_a_policy_that_makes_no_sense_is_refused(arguments, text):
         Completion(**arguments)
 
 
+def test_conditions_are_given_by_name():
+    """A number alone would say nothing."""
+    with pytest.raises(TypeError):
+        Completion(1)  # type: ignore[call-arg]
+
+
 @pytest.mark.parametrize("percentage", [0, 100])
 def test_no_failure_at_all_and_any_number_of_them_are_policies(percentage: int):
     """The limits themselves make sense: the first failure completes it, or nothing but the end does."""
