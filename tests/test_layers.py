@@ -114,6 +114,13 @@ def test_importing_the_package_is_light():
     assert "asyncio" not in loaded
 
 
+def test_importing_the_test_kit_loads_no_client():
+    """Tests on the embedded engine, in memory, need no client and no database."""
+    code = "import sys, durable.testing; print('\\n'.join(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert {"botocore", "aiobotocore", "sqlite3", "pytest", "hypothesis", "rich"}.isdisjoint(loaded)
+
+
 def test_every_public_name_can_be_had_whenever_it_is_loaded():
     """What is loaded later is there all the same, and is told by `dir`."""
     for name in dir(durable):

@@ -18,7 +18,6 @@ from ..exceptions import CallbackCompletedError, DurableError
 from ..function import DurableFunction
 from ..local.engine import Engine
 from .clock import SkippingClock
-from .cloud import open_cloud
 from .conditions import conditions
 from .faults import Faults
 from .history import History
@@ -89,6 +88,8 @@ async def durable_test(
     async with AsyncExitStack() as stack:
         target: Target
         if now.target:
+            from .cloud import open_cloud  # only here: it loads AWS's client
+
             target = await stack.enter_async_context(open_cloud(now.target, function, max(patience, PATIENCE_AFAR)))
         else:
             if faults is None and now.faults is not None:
