@@ -162,6 +162,28 @@ def test_chance_needs_the_arn(durable: Call, files: list[str]):
     assert "--arn is of one execution" in outcome.err
 
 
+def test_a_storage_that_cannot_be_reached(durable: Call, files: list[str]):
+    """It is told for each history, and no traceback is shown."""
+    text = """
+from pathlib import Path
+from durable import DurableContext, durable_execution
+from durable.serde import JsonSerde
+
+class Remote(JsonSerde):
+    def decode(self, text, annotation):
+        Path("no/such/storage").read_text()
+
+@durable_execution(serde=Remote())
+async def work(event: str, ctx: DurableContext) -> str:
+    return event
+"""
+    Path("remote.py").write_text(text)
+    outcome = durable("replay", "remote.py:work", *files)
+    assert outcome.code == ExitCode.NOT_DONE
+    assert said(outcome.err, "error: waits.json cannot be replayed: a serde cannot reach", "error: over.json")
+    assert "Traceback" not in outcome.err
+
+
 def test_a_function_that_is_not_there(durable: Call, files: list[str]):
     """As everywhere."""
     outcome = durable("replay", "app.py:nothing", *files)

@@ -512,6 +512,30 @@ async def test_a_serde_reads_what_it_has_written():
     assert (result.compatible, result.result) == (True, '}24:"mus"{')
 
 
+async def test_what_a_serde_cannot_reach_is_no_divergence():
+    """Nobody knows then whether the code follows."""
+
+    class Remote(JsonSerde):
+        is_down = False
+
+        def decode(self, text: str, annotation: Any) -> Any:
+            if self.is_down:
+                raise ConnectionError("the storage is down")
+            return super().decode(text, annotation)
+
+    serde = Remote()
+
+    @durable_execution
+    async def reads(event: None, ctx: DurableContext) -> int:
+        return await ctx.step(one, serde=serde)
+
+    events = await recorded(reads)
+    assert (await replayed(reads, events)).compatible
+    serde.is_down = True
+    with pytest.raises(ConnectionError, match="the storage is down"):
+        await replay(reads, events)
+
+
 async def test_time_and_chance_are_what_they_were():
     """Chance depends on the ARN: without it, it is said that this may be the difference."""
 
