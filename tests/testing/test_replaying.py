@@ -123,6 +123,29 @@ async def test_what_is_new_is_not_done(crash: int, replayed_: int, then: str):
     assert (result.replayed, result.then) == (replayed_, then)
 
 
+async def test_a_child_or_a_branch_that_is_new_is_not_entered():
+    """It is what the code would go on with."""
+
+    async def child(ctx: DurableContext) -> int:
+        called.append("child")
+        return await ctx.step(one)
+
+    @durable_execution
+    async def nests(event: None, ctx: DurableContext) -> None:
+        await ctx.step(one)
+        await ctx.child(child)
+
+    @durable_execution
+    async def branches(event: None, ctx: DurableContext) -> None:
+        await ctx.step(one)
+        async with ctx.task_group() as group:
+            group.start_soon(child)
+
+    for function in (nests, branches):
+        result = await replayed(function, await recorded(function, crash=2))
+        assert (result.replayed, result.goes_on_with) == (1, ("RunInChildContext 'child'",))
+
+
 async def test_a_history_that_ended_must_end_the_same_way():
     """Another result, another error, no error, or something more to do."""
     events = await recorded(sums, 3)
