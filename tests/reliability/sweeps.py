@@ -44,11 +44,11 @@ def count(directory: Path, tests: tuple[str, ...] = TESTS) -> Counter[str]:
 
 
 def summed(noted: str) -> Counter[str]:
-    """Crashes, and tests that crash, on each event loop."""
+    """Crashes, and tests with crashes, on each event loop."""
     crashes = Counter(noted.splitlines())
     counts: Counter[str] = Counter()
     for test, number in crashes.items():
         loop = "trio" if "trio" in test else "asyncio"
         counts[f"crashes on {loop}"] += number
-        counts[f"tests that crash, on {loop}"] += 1
+        counts[f"tests with crashes, on {loop}"] += 1
     return counts

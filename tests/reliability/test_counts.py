@@ -19,7 +19,7 @@ def test_a_crash_is_noted_where_somebody_counts(tmp_path: Path, monkeypatch: pyt
     for _ in range(3):
         with pytest.raises(CrashError):
             raise CrashError
-    assert summed(noted.read_text()) == {"crashes on asyncio": 3, "tests that crash, on asyncio": 1}
+    assert summed(noted.read_text()) == {"crashes on asyncio": 3, "tests with crashes, on asyncio": 1}
     assert "test_a_crash_is_noted" in noted.read_text()
 
 
