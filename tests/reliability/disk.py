@@ -116,10 +116,14 @@ class Watched:
 
 @contextmanager
 def fast_directory() -> Iterator[Path]:
-    """A new directory, in memory if there is one: only the processes are real here, the disk is a model."""
+    """A new directory, in memory if there is one: only the processes are real here, the disk is a model.
+
+    It stays if something is found: the files are worth a look.
+    """
     memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as directory:
-        yield Path(directory)
+    directory = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))
+    yield directory
+    shutil.rmtree(directory)
 
 
 @contextmanager
