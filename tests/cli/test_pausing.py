@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from durable.cli.reading import awaited_names
 from durable.local.stores.file import engine_of
 from tests.cli.helpers import ROOT, Call, job, leave_unfinished, said, start_process
 from tests.cli.test_acting import STORE, callback_id, engine_at_work, leave
@@ -44,6 +45,7 @@ def test_an_execution_is_paused_and_gone_on_with_by_its_name(durable: Call, back
     assert (done.code, done.err) == (0, "")
     assert done.out == "✓ recorded  t-1: is paused\n  go on with  durable resume t-1\n"
     assert said(durable("ls").out, "t-1", "PAUSED")
+    assert awaited_names(STORE, None, "answer") == [callback_id()]
     shown = durable("show", "t-1").out
     assert said(shown, "◷ paused since", ": lunch, no engine is at work on it", "go on with  durable resume t-1\n")
     pause = durable("show", "t-1", "--json").document["pause"]
