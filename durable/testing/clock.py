@@ -77,6 +77,7 @@ class SkippingClock(Clock):
             if not sleeper.is_over:
                 self._sleepers.remove(sleeper)
                 heapq.heapify(self._sleepers)
+                self._have_one_look_out()
 
     async def _look_out(self) -> None:
         self._has_lookout = True
@@ -88,8 +89,12 @@ class SkippingClock(Clock):
             first.signal.set()
         finally:
             self._has_lookout = False
-            if self._sleepers:
-                self._sleepers[0].signal.set()  # somebody has to look out
+            self._have_one_look_out()
+
+    def _have_one_look_out(self) -> None:
+        """Somebody has to; whoever was told to may have been cancelled."""
+        if self._sleepers and not self._has_lookout:
+            self._sleepers[0].signal.set()
 
 
 async def _all_blocked() -> None:

@@ -91,24 +91,13 @@ class SlowClient(ServiceClient):
         return await self._run.service.get_state(arn, token, marker, max_items)
 
 
-class PatientClock(SkippingClock):
-    """Skips time also where whoever looked out for the moment is cancelled, and others sleep longer."""
-
-    async def sleep_until(self, when: int) -> None:
-        try:
-            await super().sleep_until(when)
-        finally:
-            if not self._has_lookout and self._sleepers:
-                self._sleepers[0].signal.set()
-
-
 class Run:
     """One execution, and everybody who holds it."""
 
     def __init__(
         self, make: Callable[[Run], DurableFunction[Any, Any]], rng: random.Random, takeovers: int
     ) -> None:
-        self.clock = PatientClock()
+        self.clock = SkippingClock()
         self.store = MemoryStore()
         self.service = LocalService(self.store, self.clock, page_size=3)
         self.outcome = Outcome()
