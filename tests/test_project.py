@@ -312,8 +312,13 @@ def test_the_sources_name_no_machine():
 
 
 def test_tests_that_start_processes_are_not_left_out():
-    """No option of pytest's deselects them, so that CI runs them."""
+    """No option of pytest's deselects them, and on one Python nothing else does, so that CI runs them."""
     options = PROJECT["tool"]["pytest"]["ini_options"]["addopts"]
     assert not any(option.startswith("-m") for option in options)
     tests_session = text("noxfile.py").partition("def tests(")[2].partition("@nox.session")[0]
-    assert "process" not in tests_session
+    on_the_oldest, otherwise, on_others = tests_session.partition("    else:\n")
+    assert "session.python == next(iter(FOUND.values()))" in on_the_oldest
+    assert 'session.run("pytest", "-n", "2", *session.posargs)' in on_the_oldest
+    assert 'process"' not in on_the_oldest
+    assert otherwise
+    assert on_others.count("session.run(") == 1

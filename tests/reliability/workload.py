@@ -25,8 +25,8 @@ from durable.exceptions import ExecutionFailedError
 from durable.local import open_engine
 from durable.local.stores.memory import MemoryStore
 from durable.local.stores.sqlite import SqliteStore, _row, open_store
+from durable.testing import SkippingClock
 from tests.reliability.over import OverStore
-from tests.reliability.two_holders import PatientClock
 from tests.sweep import shape
 
 STORE = "store.db"
@@ -132,7 +132,7 @@ async def run_session(store: Store, session: Sequence[tuple[Any, Order]]) -> dic
         found[order.name] = [str(run.name), result, shape(await engine.operations(order.name))]
 
     with anyio.fail_after(60):
-        async with open_engine(store=store, clock=PatientClock()) as engine, anyio.create_task_group() as tasks:
+        async with open_engine(store=store, clock=SkippingClock()) as engine, anyio.create_task_group() as tasks:
             for function, order in session:
                 tasks.start_soon(one, function, order)
     return found
