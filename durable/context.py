@@ -602,6 +602,7 @@ class DurableContext:
         max_concurrency: int | None = None,
         completion: Completion | None = None,
         nesting: Nesting = "nested",
+        serde: Serde | None = None,
     ) -> Coroutine[Any, Any, BatchResult[T]]:
         """Run branches side by side, and tell what became of each.
 
@@ -616,6 +617,8 @@ class DurableContext:
             completion: When it is complete before all have ended; by default each runs to its end.
             nesting: `"nested"` records a context a branch; `"flat"` records only what the branches themselves
                 record: about half as much, and on replay before the end each branch is run again over that.
+            serde: Encodes and decodes the whole `BatchResult` as it is recorded, in place of the library's own
+                form. What is too large for a record is rebuilt from the branches' own, and not decoded by it.
 
         Returns:
             One item a branch, in the order given.
@@ -635,6 +638,7 @@ class DurableContext:
             max_concurrency=max_concurrency,
             completion=completion,
             nesting=nesting,
+            serde=serde,
         )
         return verb.called(self._frame)
 
@@ -676,6 +680,7 @@ class DurableContext:
         max_concurrency: int | None = None,
         completion: Completion | None = None,
         nesting: Nesting = "nested",
+        serde: Serde | None = None,
     ) -> Coroutine[Any, Any, BatchResult[T]]:
         """Run a function over items, side by side, and tell what became of each.
 
@@ -690,6 +695,7 @@ class DurableContext:
             max_concurrency: How many may run at once; by default all.
             completion: When it is complete before all have ended; by default each runs to its end.
             nesting: See `parallel`.
+            serde: The same.
 
         Returns:
             One item an input, in input order.
@@ -712,6 +718,7 @@ class DurableContext:
             max_concurrency=max_concurrency,
             completion=completion,
             nesting=nesting,
+            serde=serde,
         )
         return verb.called(self._frame)
 

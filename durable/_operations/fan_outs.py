@@ -6,7 +6,7 @@ Contexts are not known here: whoever calls says how to make one of a frame.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._engine.conversion import converter_of
 from .._engine.frame import Frame
@@ -16,6 +16,9 @@ from .._kernel.signatures import signature_of
 from .._wire import SubType
 from .branches import Branches, BranchPlan, Nesting
 from .fanout import FanOutVerb
+
+if TYPE_CHECKING:
+    from ..abc import Serde
 
 T = TypeVar("T")
 ItemT = TypeVar("ItemT")
@@ -33,6 +36,7 @@ def map_verb(
     max_concurrency: int | None,
     completion: Completion | None,
     nesting: Nesting,
+    serde: Serde | None = None,
 ) -> FanOutVerb[T]:
     """One function over many items (see `DurableContext.map`)."""
     signature = signature_of(function)
@@ -56,6 +60,7 @@ def map_verb(
         completion=completion or Completion(),
         max_concurrency=max_concurrency,
         nesting=nesting,
+        serde=serde,
     )
 
 
@@ -68,6 +73,7 @@ def parallel_verb(
     max_concurrency: int | None,
     completion: Completion | None,
     nesting: Nesting,
+    serde: Serde | None = None,
 ) -> FanOutVerb[T]:
     """Many functions side by side (see `DurableContext.parallel`)."""
     named = (
@@ -94,6 +100,7 @@ def parallel_verb(
         completion=completion or Completion(),
         max_concurrency=max_concurrency,
         nesting=nesting,
+        serde=serde,
     )
 
 

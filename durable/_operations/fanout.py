@@ -8,11 +8,11 @@ have to be registered again, it holds a summary, and a replay runs the branches 
 from __future__ import annotations
 
 import math
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from .._engine.conversion import decode, encode
+from .._engine.conversion import SerdeConverter, decode, encode
 from .._engine.frame import Frame
 from .._engine.perform import diverge
 from .._kernel.batch import is_large
@@ -34,10 +34,13 @@ from .._kernel.values import PLAIN, Converter
 from .._wire import Operation, OperationAction, OperationType, OperationUpdate
 from .._wire.limits import REPLAY_CHILDREN_BYTES
 from .._wire.updates import ContextOptions
-from ..exceptions import MalformedPayloadError
+from ..exceptions import MalformedPayloadError, SerializationError
 from .body import BodyVerb
 from .branches import Branches, FanOut, FanOutPolicy, decode_record
 from .branches import Nesting as Nesting
+
+if TYPE_CHECKING:
+    from ..abc import Serde
 
 T = TypeVar("T")
 
@@ -52,6 +55,7 @@ class FanOutVerb(BodyVerb[BatchResult[T]]):
         "_live_error",
         "_name",
         "_policy",
+        "_whole",
     )
     is_rehearsed = True
 
@@ -66,6 +70,7 @@ class FanOutVerb(BodyVerb[BatchResult[T]]):
         completion: Completion,
         max_concurrency: int | None,
         nesting: Nesting,
+        serde: Serde | None = None,
     ) -> None:
         identity = Identity(OperationType.CONTEXT, sub_type, check_name(name, f"a {sub_type}"), frame.context_id)
         super().__init__(identity, PLAIN, f"{sub_type.lower()} {name!r}")
@@ -78,6 +83,12 @@ class FanOutVerb(BodyVerb[BatchResult[T]]):
         limit = math.inf if max_concurrency is None else max_concurrency
         self._policy = FanOutPolicy(identity, branch_sub_type, completion, limit, nesting)
         self._budget = frame.invocation.budget
+        # What encodes and decodes the result as a whole, if it is not our own record.
+        self._whole = None if serde is None else SerdeConverter(serde, BatchResult, self._what)
+
+    @property
+    def _what(self) -> str:
+        return f"the result of {self.label}"
 
     def decide(self, recorded: Operation | None) -> Decision:
         """By the rules of a CONTEXT."""
@@ -102,11 +113,22 @@ class FanOutVerb(BodyVerb[BatchResult[T]]):
             operations=inside,
         )
         payload = ""
-        if not owner.registers:
-            payload = encode_batch(msgspec.structs.replace(record, items=await self._records_of(owner, result)))
-        rebuild = owner.registers or is_large(payload)
-        if rebuild:
-            payload = encode_batch(msgspec.structs.replace(record, passed=fan_out.tally()))
+        try:
+            if owner.registers:
+                pass
+            elif self._whole is not None:
+                payload = await encode(owner, self._whole, result, self._what)
+            else:
+                payload = encode_batch(msgspec.structs.replace(record, items=await self._records_of(owner, result)))
+            rebuild = owner.registers or is_large(payload)
+            if rebuild:
+                payload = encode_batch(msgspec.structs.replace(record, passed=fan_out.tally()))
+            elif self._whole is not None:
+                result = await self._load_whole(owner, self._whole, payload)
+        except SerializationError as error:
+            if self._whole is None:
+                raise
+            return self.failed(operation_id, error)
         self._live = (payload, result)
         return self.update(
             operation_id,
@@ -129,6 +151,8 @@ class FanOutVerb(BodyVerb[BatchResult[T]]):
         """The outcomes, each decoded by its function's return annotation."""
         if self._live is not None and self._live[0] == payload:
             return self._live[1]
+        if self._whole is not None:
+            return await self._load_whole(frame, self._whole, payload)
         record = decode_record(payload, self.identity)
         if record.items is None:
             raise MalformedPayloadError("BatchRecord", f"recorded for {self.identity}: it has no items")
@@ -136,6 +160,16 @@ class FanOutVerb(BodyVerb[BatchResult[T]]):
         self._budget.used += record.operations  # the service does not give them any more
         items = [await self._item(frame, index, item) for index, item in enumerate(record.items)]
         return BatchResult(items=items, completion_reason=record.reason, is_successful=record.successful)
+
+    async def _load_whole(self, frame: Frame, whole: SerdeConverter, payload: str | None) -> BatchResult[T]:
+        """The result from what a serde has made of it."""
+        result: Any = await decode(frame, whole, payload, f"the recorded result of {self.label}")
+        if not isinstance(result, BatchResult):
+            raise SerializationError(
+                f"the recorded result of {self.label} was decoded to {type(result).__name__}: "
+                "the serde of a whole batch gives a BatchResult"
+            )
+        return result
 
     async def _check_count(self, frame: Frame, record: BatchRecord) -> None:
         """End the invocation if there are branches on record that the code has not any more."""

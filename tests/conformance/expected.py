@@ -10,16 +10,8 @@ SUITES: Final = (*SERVED, "plugin")
 """In the order of their numbers."""
 
 _NO_PLUGINS: Final = "there are no plugins"
-_NO_BATCH_SERDE: Final = (
-    "there is no serde for a batch as a whole: what is recorded of one is the library's own, with the items as the "
-    "function's serde gave them"
-)
 
-NOT_COVERED: Final = {
-    **{f"10-{number}": _NO_PLUGINS for number in range(1, 8)},
-    "9-19": _NO_BATCH_SERDE,
-    "9-20": _NO_BATCH_SERDE,
-}
+NOT_COVERED: Final = {f"10-{number}": _NO_PLUGINS for number in range(1, 8)}
 """Requirements without a handler: nothing here can do what they ask for."""
 
 FAILING: Final[dict[str, str]] = {}

@@ -7,7 +7,7 @@ from typing import Any
 from durable import Completion, DurableContext
 
 from .helpers import PermanentError, echo, greet, outcome_of, requirement
-from .serdes import Prefix
+from .serdes import Joined, Prefix
 
 
 async def step_of(ctx: DurableContext, item: str) -> str:
@@ -172,3 +172,15 @@ async def failure_then_wait(_: None, ctx: DurableContext) -> dict[str, Any]:
     )
     await ctx.wait(1)
     return outcome_of(batch)
+
+
+@requirement("9-19")
+async def whole(_: None, ctx: DurableContext) -> list[str]:
+    return (await ctx.map(upper, ["x", "y"], name="op-serde", max_concurrency=1, serde=Joined())).results()
+
+
+@requirement("9-20")
+async def whole_then_wait(_: None, ctx: DurableContext) -> list[str]:
+    batch = await ctx.map(upper, ["x", "y"], name="op-serde-replay", max_concurrency=1, serde=Joined())
+    await ctx.wait(1)
+    return batch.results()

@@ -6,6 +6,7 @@ import base64
 import json
 from typing import Any
 
+from durable import BatchItem, BatchResult
 from durable.abc import Serde
 from durable.serde import JsonSerde
 
@@ -45,6 +46,21 @@ class Prefix(JsonSerde):
 
     def decode(self, text: str, annotation: Any) -> Any:
         return text.removeprefix("wrapped:") if annotation is str else super().decode(text, annotation)
+
+
+class Joined(Serde):
+    """A whole batch: its results after a mark, `OPSERDE:X,Y`."""
+
+    def encode(self, value: Any) -> str:
+        return f"OPSERDE:{','.join(value.results())}"
+
+    def decode(self, text: str, annotation: Any) -> Any:
+        results = text.removeprefix("OPSERDE:").split(",")
+        items = [
+            BatchItem(index=index, name=f"map-item-{index}", status="succeeded", result=result)
+            for index, result in enumerate(results)
+        ]
+        return BatchResult(items=items, completion_reason="ALL_COMPLETED", is_successful=True)
 
 
 class Trail(str):
