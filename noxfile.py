@@ -201,7 +201,7 @@ def reliability(session: nox.Session) -> None:
     """What the library survives, at length: counted, printed, and written into docs/reliability.md.
 
     Arguments after `--` go to it: parts by name, `--seed N`, `--scale X`, `--no-write`. Not part of `.ci/run`: it
-    takes a quarter of an hour. A small form of each part is among the ordinary tests.
+    takes more than half an hour. A small form of each part is among the ordinary tests.
     """
     install(session, "test")
     session.run("python", "-m", "tests.reliability", *session.posargs)

@@ -128,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.reliability", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; all, if none is given")
     parser.add_argument("--seed", type=int, default=1, help="decides what is tried")
-    parser.add_argument("--scale", type=float, default=1.0, help="how much: 1 is about a quarter of an hour in all")
+    parser.add_argument("--scale", type=float, default=1.0, help="how much: 1 is more than half an hour in all")
     parser.add_argument("--no-write", action="store_true", help="leave docs/reliability.md as it is")
     wanted = parser.parse_args(arguments)
     if unknown := set(wanted.parts) - set(PARTS):
