@@ -141,9 +141,10 @@ def coverage(session: nox.Session) -> None:
     """The tests once more, measured: lines and branches, those of worker and child processes as well."""
     install(session, "test")
     session.run("coverage", "erase")
-    # Measuring loads what `import durable` must not load.
-    light = "--deselect=tests/test_layers.py::test_importing_the_package_is_light"
-    session.run("coverage", "run", "-m", "pytest", "-n", "2", light, *session.posargs)
+    # Measuring loads what imports must not load.
+    imports = ("package", "test_kit")
+    light = [f"--deselect=tests/test_layers.py::test_importing_the_{what}_is_light" for what in imports]
+    session.run("coverage", "run", "-m", "pytest", "-n", "2", *light, *session.posargs)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report", f"--fail-under={COVERAGE_FLOOR}")
 

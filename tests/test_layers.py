@@ -114,7 +114,7 @@ def test_importing_the_package_is_light():
     assert "asyncio" not in loaded
 
 
-def test_importing_the_test_kit_loads_no_client():
+def test_importing_the_test_kit_is_light():
     """Tests on the embedded engine, in memory, need no client and no database."""
     code = "import sys, durable.testing; print('\\n'.join(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
