@@ -106,7 +106,8 @@ async def test_an_execution_whose_invocation_still_winds_down():
         again = await engine.start(hang, "x", name="t-1")
         assert (again is not run, again.id != run.id) == (True, True)
         await settled()
-        assert happened[:2] in (["x left", "x reserved"], ["x reserved", "x left"])
+        # The old one may have left before, or still do so.
+        assert [what for what in happened if what != "x left"] == ["x reserved", "x hangs"]
         assert await engine.resume("t-1") == [again]
         await engine.stop("t-1")
         assert (await again.wait()).id == again.id
