@@ -8,7 +8,7 @@ have to be registered again, it holds a summary, and a replay runs the branches 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -163,10 +163,11 @@ class FanOutVerb(BodyVerb[BatchResult[T]]):
 
     async def _load_whole(self, frame: Frame, whole: SerdeConverter, payload: str | None) -> BatchResult[T]:
         """The result from what a serde has made of it."""
-        result: Any = await decode(frame, whole, payload, f"the recorded result of {self.label}")
-        if not isinstance(result, BatchResult):
+        result: BatchResult[T] = await decode(frame, whole, payload, f"the recorded result of {self.label}")
+        given: object = result  # it is whatever the serde gives
+        if not isinstance(given, BatchResult):
             raise SerializationError(
-                f"the recorded result of {self.label} was decoded to {type(result).__name__}: "
+                f"the recorded result of {self.label} was decoded to {type(given).__name__}: "
                 "the serde of a whole batch gives a BatchResult"
             )
         return result
