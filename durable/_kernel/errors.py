@@ -117,6 +117,13 @@ def _decode(error: ErrorObject, find: _Find) -> Exception:
     return RecordedError(error.error_type, error.error_message, error.error_data, error.stack_trace or ())
 
 
+def as_error_object(error: Exception | str | ErrorObject) -> ErrorObject:
+    """An error as it is recorded, given as an exception, as what happened, or as that."""
+    if isinstance(error, Exception):
+        return encode_error(error)
+    return ErrorObject(error_message=error) if isinstance(error, str) else error
+
+
 def with_cause(error: RecordedError) -> RecordedError:
     """The error, caused by what somebody outside of this execution has reported, and its attributes tell.
 

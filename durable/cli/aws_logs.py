@@ -12,6 +12,7 @@ import msgspec
 from .._wire import Timestamp
 from ..aws.log_events import open_log_events
 from ..local.logs import LogLine
+from ..local.machine.execution import name_of
 from .place import Remote
 from .texts import function_of
 
@@ -53,7 +54,7 @@ def _line(event: dict[str, Any], arn: str) -> LogLine:
     return LogLine(
         time=Timestamp(int(event["timestamp"])),
         level=str(fields.get("level", "INFO")),
-        execution=arn.rpartition("/")[0].rpartition("/")[2],
+        execution=name_of(arn),
         arn=arn,
         message=str(fields.get("message", event.get("message", ""))),
         logger=str(fields.get("logger", "")),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .._kernel.batch import check_payload
-from .._kernel.errors import encode_error
+from .._kernel.errors import as_error_object
 from .._kernel.values import PLAIN
 from .._wire import ErrorObject
 from .._wire.limits import MAX_PAYLOAD_BYTES, MAX_REASON_LENGTH
@@ -181,9 +181,7 @@ def check_reason(reason: str | None) -> None:
 
 
 def _error_object(error: Exception | str | ErrorObject, what: str) -> ErrorObject:
-    if isinstance(error, Exception):
-        return encode_error(error)
-    found = ErrorObject(error_message=error) if isinstance(error, str) else error
+    found = as_error_object(error)
     size = error_bytes(found)
     if size > MAX_PAYLOAD_BYTES:
         raise PayloadTooLargeError(what, size, MAX_PAYLOAD_BYTES)

@@ -9,6 +9,7 @@ from .._wire.events import Event
 from ..abc import ExecutionRecord, Listing, Page, Store
 from ..exceptions import CallbackNotFoundError, ExecutionNotFoundError
 from .machine.callback import named_by
+from .machine.execution import name_of
 from .machine.history import event_of
 
 
@@ -39,7 +40,7 @@ class Reader:
         Raises:
             ExecutionNotFoundError: There is none of this ARN.
         """
-        name = arn.rpartition("/")[0].rpartition("/")[2]
+        name = name_of(arn)
         record = await self._store.find(name)
         if record is None or record.arn != arn:
             raise ExecutionNotFoundError(arn)

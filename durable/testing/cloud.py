@@ -9,12 +9,13 @@ from typing import Any, Final
 import anyio
 
 from .._kernel.rebuild import operations_of
-from .._wire import ErrorObject, ExecutionStatus, Operation, OperationType, OperationUpdate
+from .._wire import ErrorObject, Operation, OperationType, OperationUpdate
 from .._wire.events import Event
 from ..abc import ExecutionRecord
 from ..aws.control import ControlClient, open_control, record_of
 from ..exceptions import NotDurableError
 from ..function import DurableFunction
+from ..local.machine.execution import name_of
 from .history import History
 from .target import NotOnTargetError, Started, StuckError, Target, open_ends
 
@@ -23,12 +24,6 @@ SCHEME: Final = "aws:"
 POLL: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
 """Seconds between looks at an execution in which nothing changes; the last one repeats."""
 
-_OVER: Final = {
-    ExecutionStatus.SUCCEEDED,
-    ExecutionStatus.FAILED,
-    ExecutionStatus.TIMED_OUT,
-    ExecutionStatus.STOPPED,
-}
 _GO_ON_BY_THEMSELVES: Final = {OperationType.WAIT, OperationType.STEP}
 
 
@@ -85,7 +80,7 @@ class CloudStarted(Started):
     def __init__(self, target: CloudTarget, arn: str, function: DurableFunction[Any, Any]) -> None:
         self._target = target
         self.arn = arn
-        self.name = arn.rpartition("/")[0].rpartition("/")[2]
+        self.name = name_of(arn)
         self.function = function
 
     async def wait(self) -> ExecutionRecord:
@@ -112,7 +107,7 @@ class CloudStarted(Started):
         unchanged = 0
         since = anyio.current_time()
         while True:
-            is_over = (await self.record()).status in _OVER
+            is_over = (await self.record()).status.is_over
             news = await self._target.control.history(self.arn, len(events))
             if news or is_over or not events:
                 events.extend(news)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import msgspec
 
 from .._engine.frame import SAGA
 from .._kernel.completion import CODE, BatchRecord, ItemRecord, encode_batch
-from .._kernel.errors import encode_error, with_cause
+from .._kernel.errors import as_error_object, encode_error, with_cause
 from .._kernel.ids import compensation_id, operation_id, reserved_id, rollback_id
 from .._kernel.undo_records import Plan, PlannedUndo, RollbackReport, UndoRecord, encode_plan, encode_report
 from .._kernel.values import PLAIN
@@ -26,8 +26,6 @@ from .._wire.operations import CallbackDetails, ChainedInvokeDetails, ContextDet
 from ..abc import OperationExtra
 from ..exceptions import CallbackFailedError, CallbackTimeoutError
 from ..local.machine.callback import MISSED_HEARTBEAT, TIMED_OUT, callback_id
-
-T = TypeVar("T")
 
 
 class Records(NamedTuple):
@@ -406,10 +404,3 @@ def _write_rollback(
 
 def _encoded(value: Any, name: str | None) -> str:
     return PLAIN.encode(value, f"the recorded result of {name!r}")
-
-
-def as_error_object(error: Exception | str | ErrorObject) -> ErrorObject:
-    """An error as it is recorded."""
-    if isinstance(error, Exception):
-        return encode_error(error)
-    return ErrorObject(error_message=error) if isinstance(error, str) else error

@@ -16,7 +16,7 @@ from .._wire.events import Event, EventType
 from ..abc import Change, EventRecord, ExecutionRecord, Store
 from ..function import DurableFunction
 from ..local.engine import Engine, open_engine
-from ..local.machine.execution import new_record
+from ..local.machine.execution import name_of, new_record
 from ..local.run import Run
 from ..local.stores.memory import MemoryStore
 from ..local.targets import target_of
@@ -50,7 +50,7 @@ async def open_local(
             probe_var.reset(unset)
 
         def cut_off(arn: str | None) -> None:
-            engine.cut_off(None if arn is None else arn.rpartition("/")[0].rpartition("/")[2])
+            engine.cut_off(None if arn is None else name_of(arn))
 
         probe.cut_off = cut_off
         yield LocalTarget(engine, store, clock, probe, patience)

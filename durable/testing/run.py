@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, Generic, TypeVar
 
 from .._kernel.batch import check_payload
+from .._kernel.errors import as_error_object
 from .._kernel.values import PLAIN
 from .._wire import ErrorObject, ExecutionStatus, Operation, OperationStatus, OperationType, SubType
 from .._wire.events import Event
 from ..abc import ExecutionRecord
 from ..exceptions import ExecutionFailedError
-from .history import as_error_object
 from .target import Started, Target
 
 ResultT = TypeVar("ResultT")

@@ -19,6 +19,7 @@ from .._wire import OperationUpdate
 from ..abc import ExecutionRecord
 from ..exceptions import DurableError
 from ..function import DurableFunction
+from ..local.machine.execution import name_of
 from .conditions import conditions, under
 from .harness import DurableTest, durable_test
 from .probe import Crash, KitProbe
@@ -170,7 +171,7 @@ def _crashes(first: int, last: int) -> Iterator[Crash]:
 def _lines(probe: KitProbe) -> Iterator[str]:
     many = len(probe.recorded) > 1
     for arn, calls in probe.recorded.items():
-        name = arn.rpartition("/")[0].rpartition("/")[2]
+        name = name_of(arn)
         for call in calls:
             told = ", ".join(_line(update) for update in call)
             yield f"{name}: {told}" if many else told

@@ -86,6 +86,11 @@ def function_arn(arn: str) -> str:
     return arn.partition("/")[0]
 
 
+def name_of(arn: str) -> str:
+    """The name of an execution."""
+    return arn.rpartition("/")[0].rpartition("/")[2]
+
+
 def version_of(arn: str) -> str:
     """The version of its function that an execution runs on."""
     return function_arn(arn).rpartition(":")[2]
