@@ -272,6 +272,34 @@ async def test_always_replay_shows_what_is_done_between_operations():
     assert world == ["reserve a", "reserve b", "reserve c"] * 2
 
 
+async def test_always_replay_takes_no_time_and_has_no_end_of_patience():
+    """However many operations there are, and although something else is pending all the while."""
+
+    @durable_execution
+    async def two_branches(_event: None, ctx: DurableContext) -> None:
+        async def waits(ctx: DurableContext) -> None:
+            await ctx.wait(3600, name="an hour")
+
+        async def works(ctx: DurableContext) -> None:
+            for number in range(8):
+                await ctx.step(look_at_clock, name=f"{number}")
+
+        async with ctx.task_group() as tg:
+            tg.start_soon(waits)
+            tg.start_soon(works)
+
+    async with durable_test(two_branches, always_replay=True) as t:
+        began = t.clock.now()
+        seen: list[int] = []
+
+        async def look_at_clock() -> None:
+            seen.append(t.clock.now() - began)
+
+        await (await t.start(None)).result()
+    assert seen == [0] * 8
+    assert t.clock.now() - began == 3_600_000
+
+
 async def test_always_replay_lets_a_rollback_finish_in_a_branch_that_is_stopped():
     @durable_execution
     async def two_branches(_event: None, ctx: DurableContext) -> None:
