@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from durable import (
@@ -328,6 +329,9 @@ async def test_always_replay_lets_a_rollback_finish_in_a_branch_that_is_stopped(
 async def test_an_execution_that_times_out_is_not_stuck():
     async with durable_test(approve_by_letter, patience=0.05) as t:
         run = await t.engine.start(approve_by_letter, None, timeout=3600)
+        while run.driven:
+            await anyio.lowlevel.checkpoint()
+        assert t.engine.is_going_on  # it waits for the outside, and for its time limit
         assert (await run.wait()).status == "TIMED_OUT"
         started = await t.start_other(approve_by_letter, None)
         await (await started.callback("approval")).succeed("yes")
