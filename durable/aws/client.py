@@ -22,10 +22,13 @@ from .._wire.codec import CHECKPOINT_REQUEST
 from .._wire.limits import MAX_OPERATIONS
 from ..abc import ServiceClient
 from . import untyped
+from .direct import DirectCalls
 from .errors import answered_error, refused_error, unanswered_error
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
+
+    from .session import PoolSession
 
 T = TypeVar("T")
 
@@ -35,6 +38,8 @@ READ_TIMEOUT: Final = 10
 
 ATTEMPTS: Final = 4
 """Of one call, with botocore's exponential back-off between them."""
+
+_OPERATIONS: Final = frozenset({"CheckpointDurableExecution", "GetDurableExecutionState"})
 
 
 class _AnotherAnswerError(Exception):
@@ -48,15 +53,23 @@ class _AnotherAnswerError(Exception):
 class AwsClient(ServiceClient):
     """The service on AWS, over an aiobotocore Lambda client that is open. Made by `open_client`.
 
+    Args:
+        lambda_client: The client.
+        session: What it sends with, if that is ours: calls then go directly, as long as they succeed (`direct`).
+
     Attributes:
         lambda_client: The client, for calls that are not the engine's.
     """
 
     max_operations = MAX_OPERATIONS
 
-    def __init__(self, lambda_client: Any) -> None:
+    def __init__(self, lambda_client: Any, session: PoolSession | None = None) -> None:
         self.lambda_client = lambda_client
         untyped.register_codecs(lambda_client)
+        self._direct: DirectCalls | None = None
+        # The other modes of retries want to know of every attempt.
+        if session is not None and untyped.retry_mode_of(lambda_client) == "standard":
+            self._direct = DirectCalls(lambda_client, _OPERATIONS, session.send)
 
     async def checkpoint(
         self, arn: str, token: str, updates: Sequence[OperationUpdate], client_token: str
@@ -69,17 +82,23 @@ class AwsClient(ServiceClient):
         )
         reset = untyped.body_var.set(body)
         try:
-            answer = await decoded(
-                CheckpointDurableExecutionResponse,
-                self.lambda_client.checkpoint_durable_execution(
-                    DurableExecutionArn=arn, CheckpointToken=token, ClientToken=client_token
-                ),
-            )
+            answer = await decoded(CheckpointDurableExecutionResponse, self._checkpoint(arn, token, client_token))
         finally:
             untyped.body_var.reset(reset)
         if answer.checkpoint_token == token:
             raise unanswered_error(_AnotherAnswerError("the token that was used comes back"))
         return answer
+
+    def _checkpoint(self, arn: str, token: str, client_token: str) -> Awaitable[dict[str, Any]]:
+        def by_botocore() -> Awaitable[dict[str, Any]]:
+            call: Awaitable[dict[str, Any]] = self.lambda_client.checkpoint_durable_execution(
+                DurableExecutionArn=arn, CheckpointToken=token, ClientToken=client_token
+            )
+            return call
+
+        if self._direct is None:
+            return by_botocore()
+        return self._direct.call("CheckpointDurableExecution", arn, by_botocore)
 
     async def get_state(
         self, arn: str, token: str, marker: str, max_items: int
@@ -144,8 +163,10 @@ async def open_client(
     Raises:
         botocore.exceptions.BotoCoreError: No region, no such endpoint, and the like.
     """
+    from .session import PoolSession, own_session_class
+
     own = untyped.AioConfig(
-        http_session_cls=_session_class(),
+        http_session_cls=PoolSession,
         retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
         connect_timeout=CONNECT_TIMEOUT,
         read_timeout=READ_TIMEOUT,
@@ -158,16 +179,13 @@ async def open_client(
         region = os.environ.get("AWS_REGION")
     # Built once here: botocore builds it anew for every call otherwise, for as much as signing it takes.
     own = own.merge(untyped.AioConfig(user_agent=f"{untyped.user_agent_of(session)} durable/{_version()}"))
+    session_class = own_session_class()
+    if own.http_session_cls is PoolSession:
+        own = own.merge(untyped.AioConfig(http_session_cls=session_class))
     if config is not None:
         own = own.merge(config)
     async with untyped.make_client(session, config=own, endpoint_url=endpoint_url, region=region) as lambda_client:
-        yield AwsClient(lambda_client)
-
-
-def _session_class() -> type:
-    from .session import PoolSession
-
-    return PoolSession
+        yield AwsClient(lambda_client, session_class.made)
 
 
 def _version() -> str:

@@ -13,11 +13,14 @@ import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
 from enum import Enum, auto
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import anyio
 import h11
 import httpcore2
+
+from .stream import SocketBackend
 
 _READ_BYTES: Final = 64 * 1024
 _MAX_HEAD_BYTES: Final = 100 * 1024
@@ -29,6 +32,9 @@ _HEADER: Final = re.compile(
 )
 _LENGTH: Final = re.compile(rb"[0-9]{1,10}")
 _WITHOUT_BODY: Final = frozenset({204, 304})
+_USUALLY_EMPTY: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
+_OWN_HEADERS: Final = frozenset({"host", "accept-encoding", "content-length", "transfer-encoding"})
+_DEFAULT_PORTS: Final = {b"http": 80, b"https": 443}
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -40,8 +46,62 @@ class _State(Enum):
     CLOSED = auto()
 
 
+class Target:
+    """Where requests go: all that there is to know of a URL."""
+
+    def __init__(self, url: httpcore2.URL) -> None:
+        self.url = url
+        self.origin = url.origin
+        name = b"[%b]" % url.host if b":" in url.host else url.host
+        port = url.port
+        self.host = name if port in {None, _DEFAULT_PORTS.get(url.scheme)} else b"%b:%d" % (name, port)
+        self.line_end = b" %b HTTP/1.1" % url.target
+
+
+@lru_cache(maxsize=64)
+def target_of(url: str) -> Target:
+    """Where a URL leads: an execution's checkpoints all go to the same one."""
+    return Target(httpcore2.URL(url))
+
+
+class Outgoing:
+    """A request that is to be sent.
+
+    Args:
+        method: Its method.
+        target: Where it goes.
+        headers: Its headers; those of the connection and of the body's length are not taken from there.
+        body: Its body.
+    """
+
+    def __init__(
+        self, method: str, target: Target, headers: Iterable[tuple[str, str | bytes]], body: bytes
+    ) -> None:
+        self.method = method.encode("latin-1")
+        self.target = target
+        self.body = body
+        self.headers = [(b"Host", target.host), (b"Accept-Encoding", b"identity")]
+        self.headers += [
+            (name.encode("latin-1"), value if isinstance(value, bytes) else value.encode())
+            for name, value in headers
+            if name.lower() not in _OWN_HEADERS
+        ]
+        if body or self.method not in _USUALLY_EMPTY:
+            self.headers.append((b"Content-Length", b"%d" % len(body)))
+
+    def as_request(self, timeouts: Mapping[str, float | None]) -> httpcore2.Request:
+        """The same, as the pool has it."""
+        return httpcore2.Request(
+            self.method,
+            self.target.url,
+            headers=self.headers,
+            content=self.body,
+            extensions={"timeout": timeouts},
+        )
+
+
 class Answer(NamedTuple):
-    """An answer, read whole.
+    """An answer, read whole; aiobotocore asks for its body by `aread`.
 
     Attributes:
         status: Its HTTP status.
@@ -54,6 +114,10 @@ class Answer(NamedTuple):
     headers: Headers
     body: bytes
     reusable: bool
+
+    async def aread(self) -> bytes:
+        """Its body."""
+        return self.body
 
 
 class Pool(httpcore2.AsyncConnectionPool):
@@ -68,18 +132,22 @@ class Pool(httpcore2.AsyncConnectionPool):
         keepalive_expiry: float | None,
         socket_options: Iterable[Any] | None,
     ) -> None:
-        # It runs on both event loops: the one that chooses loads trio, if that is installed.
-        self._own_backend: Any = httpcore2.AnyIOBackend()  # defined twice, for where there is no anyio
+        self._own_backend = SocketBackend()
         self._own_options = None if socket_options is None else list(socket_options)
         self._own_tls = ssl_context
         self._own_expiry = keepalive_expiry
         self._is_direct = proxy is None
+        # The connection that was made last: mostly there is but one.
+        self._latest: Connection | None = None
+        self._max_own = max_connections
+        # It runs on both event loops: the one that chooses loads trio, if that is installed.
+        for_proxies: Any = httpcore2.AnyIOBackend()  # defined twice, for where there is no anyio
         super().__init__(
             ssl_context=ssl_context,
             proxy=proxy,
             max_connections=max_connections,
             keepalive_expiry=keepalive_expiry,
-            network_backend=self._own_backend,
+            network_backend=for_proxies,
             socket_options=socket_options,
         )
 
@@ -87,13 +155,43 @@ class Pool(httpcore2.AsyncConnectionPool):
         """A new connection; the pool decides when."""
         if not self._is_direct:
             return super().create_connection(origin)
-        return Connection(
+        self._latest = Connection(
             origin,
             backend=self._own_backend,
             tls=self._own_tls,
             keepalive_expiry=self._own_expiry,
             socket_options=self._own_options,
         )
+        return self._latest
+
+    async def exchange(self, outgoing: Outgoing, timeouts: Mapping[str, float | None]) -> Answer:
+        """Send a request, and read its answer whole.
+
+        Raises:
+            httpcore2.TimeoutException: One of the `timeouts` (by kind, in seconds) has passed.
+            httpcore2.NetworkError: There is no connection any more, or none to be had.
+            httpcore2.ProtocolError: What came is no answer.
+        """
+        latest = self._latest
+        # It may be taken without asking: the pool leaves alone what is busy. Not the only one that there may be,
+        # as those who wait for that are told by the pool, which would not know when it is free again.
+        if (
+            latest is not None
+            and self._max_own > 1
+            and latest.can_handle_request(outgoing.target.origin)
+            and latest.is_available()
+            and not latest.has_expired()
+        ):
+            return await latest.exchange(
+                outgoing.method, outgoing.target, outgoing.headers, outgoing.body, timeouts
+            )
+        response = await self.handle_async_request(outgoing.as_request(timeouts))
+        try:
+            # One of our connections has read it already.
+            body: bytes = extensions_of(response).get("body") or await response.aread()
+        finally:
+            await response.aclose()
+        return Answer(response.status, response.headers, body, reusable=False)
 
 
 class Connection(httpcore2.AsyncConnectionInterface):
@@ -122,6 +220,22 @@ class Connection(httpcore2.AsyncConnectionInterface):
         self._is_fresh = False
 
     async def handle_async_request(self, request: httpcore2.Request) -> httpcore2.Response:
+        """Send a request of the pool's, and read its answer whole.
+
+        Raises:
+            httpcore2.ConnectionNotAvailable: Another request is under way.
+        """
+        body = await _body_of(request)
+        timeouts: Mapping[str, float | None] = extensions_of(request).get("timeout", {})
+        answer = await self.exchange(request.method, Target(request.url), request.headers, body, timeouts)
+        self._is_fresh = True
+        return httpcore2.Response(
+            answer.status, headers=answer.headers, content=_Body(answer.body), extensions={"body": answer.body}
+        )
+
+    async def exchange(
+        self, method: bytes, target: Target, headers: Headers, body: bytes, timeouts: Mapping[str, float | None]
+    ) -> Answer:
         """Send a request, and read its answer whole.
 
         Raises:
@@ -131,32 +245,25 @@ class Connection(httpcore2.AsyncConnectionInterface):
             raise httpcore2.ConnectionNotAvailable
         self._state = _State.ACTIVE
         try:
-            answer = await self._exchange(request)
+            data = _encode(method, target, headers, body)
+            if self._stream is None:
+                self._stream = await self._connect(timeouts.get("connect"))
+            # It may have been refused before it was read whole: the answer says so.
+            with contextlib.suppress(httpcore2.WriteError):
+                await self._stream.write(data, timeout=timeouts.get("write"))
+            answer = await _Reading(self._stream, method, timeouts.get("read")).read()
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await self.aclose()
             raise
         if answer.reusable:
             self._state = _State.IDLE
-            self._is_fresh = True
+            self._is_fresh = False
             if self._keepalive_expiry is not None:
                 self._expires_at = time.monotonic() + self._keepalive_expiry
         else:
             await self.aclose()
-        return httpcore2.Response(
-            answer.status, headers=answer.headers, content=_Body(answer.body), extensions={"body": answer.body}
-        )
-
-    async def _exchange(self, request: httpcore2.Request) -> Answer:
-        timeouts: Mapping[str, float | None] = extensions_of(request).get("timeout", {})
-        body = await _body_of(request)
-        data = _encode(request, body)
-        if self._stream is None:
-            self._stream = await self._connect(timeouts.get("connect"))
-        # It may have been refused before it was read whole: the answer says so.
-        with contextlib.suppress(httpcore2.WriteError):
-            await self._stream.write(data, timeout=timeouts.get("write"))
-        return await _Reading(self._stream, timeouts.get("read")).read(request, body)
+        return answer
 
     async def _connect(self, timeout: float | None) -> httpcore2.AsyncNetworkStream:
         host = self._origin.host.decode("ascii")
@@ -228,30 +335,31 @@ class _Body:
 class _Reading:
     """An answer that is being read."""
 
-    def __init__(self, stream: httpcore2.AsyncNetworkStream, timeout: float | None) -> None:
+    def __init__(self, stream: httpcore2.AsyncNetworkStream, method: bytes, timeout: float | None) -> None:
         self._stream = stream
+        self._method = method
         self._timeout = timeout
         self._received = bytearray()
         # Whether the other side has closed the connection.
         self._is_over = False
 
-    async def read(self, request: httpcore2.Request, body: bytes) -> Answer:
-        """The answer to a request."""
+    async def read(self) -> Answer:
+        """The answer."""
         while (end := self._received.find(b"\r\n\r\n")) < 0:
             if len(self._received) > _MAX_HEAD_BYTES or not await self._more():
-                return await self._by_h11(request, body)
+                return await self._by_h11()
         lines = bytes(self._received[:end]).split(b"\r\n")
         status = _STATUS.fullmatch(lines[0])
         headers = _parse(lines[1:])
         if status is None or headers is None or int(status[1]) in _WITHOUT_BODY:
-            return await self._by_h11(request, body)
+            return await self._by_h11()
         length, reusable = _framing(headers)
         if length is None:
-            return await self._by_h11(request, body)
+            return await self._by_h11()
         begin = end + 4
         while len(self._received) < begin + length:
             if not await self._more():
-                return await self._by_h11(request, body)
+                return await self._by_h11()
         # What follows an answer belongs to none: who sends twice is not asked again.
         is_all = len(self._received) == begin + length
         return Answer(int(status[1]), headers, bytes(self._received[begin : begin + length]), reusable and is_all)
@@ -265,17 +373,15 @@ class _Reading:
         self._is_over = not data
         return data
 
-    async def _by_h11(self, request: httpcore2.Request, body: bytes) -> Answer:
+    async def _by_h11(self) -> Answer:
         """Whatever it is, by the book.
 
         Raises:
             httpcore2.RemoteProtocolError: It is no answer, or not the whole of one.
         """
         connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD_BYTES)
-        target = request.url.target
-        connection.send(h11.Request(method=request.method, target=target, headers=request.headers))
-        if body:
-            connection.send(h11.Data(data=body))
+        # As much of the request as answers depend on.
+        connection.send(h11.Request(method=self._method, target=b"/", headers=[(b"Host", b"")]))
         connection.send(h11.EndOfMessage())
         if self._received:
             connection.receive_data(bytes(self._received))
@@ -320,14 +426,14 @@ async def _body_of(request: httpcore2.Request) -> bytes:
     return b"".join([part async for part in request.stream])
 
 
-def _encode(request: httpcore2.Request, body: bytes) -> bytes:
+def _encode(method: bytes, target: Target, headers: Headers, body: bytes) -> bytes:
     """A request as bytes.
 
     Raises:
         httpcore2.LocalProtocolError: Something in it would be read as the end of a line.
     """
-    lines = [b"%b %b HTTP/1.1" % (request.method, request.url.target)]
-    lines += [b"%b: %b" % header for header in request.headers]
+    lines = [method + target.line_end]
+    lines += [b"%b: %b" % header for header in headers]
     head = b"\r\n".join(lines)
     if head.count(b"\n") + 1 != len(lines) or head.count(b"\r") + 1 != len(lines) or b"\0" in head:
         raise httpcore2.LocalProtocolError("a header of the request has a line break in it")

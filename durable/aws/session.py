@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
-from functools import lru_cache
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, ClassVar, Final, Self
 
 import anyio.to_thread
 import httpcore2
 
 from . import untyped
-from .connection import Pool, extensions_of
+from .connection import Outgoing, Pool, target_of
 from .tls import make_tls_context, tls_context
 
 DEFAULT_TIMEOUT: Final = 60.0
@@ -28,14 +27,17 @@ _WRITE_TIMEOUT: Final = 5.0
 _POOL_TIMEOUT: Final = 5.0
 """Seconds: aiobotocore's own numbers."""
 
-_DEFAULT_PORTS: Final = {b"http": 80, b"https": 443}
-
 
 class PoolSession(untyped.HttpxSession):  # type: ignore[misc] # untyped; it is the session class that is known to aiobotocore
     """An HTTP session of aiobotocore's that sends through a connection pool, on asyncio and on trio.
 
     The parameters are those that aiobotocore gives its session classes. Bodies of answers are read whole.
+
+    Attributes:
+        made: Of a class of its own for one client: the session that the client sends with.
     """
+
+    made: ClassVar[PoolSession | None] = None
 
     def __init__(  # noqa: PLR0917 - aiobotocore's signature
         self,
@@ -54,6 +56,7 @@ class PoolSession(untyped.HttpxSession):  # type: ignore[misc] # untyped; it is 
         self._tls: ssl.SSLContext | None = options.get("ssl_context")
         self._certificate = client_cert
         self._proxy_for = untyped.make_proxies(proxies, proxies_config)
+        self._has_proxies = bool(proxies)
         self._timeouts: dict[str, float | None] = {
             "connect": connect,
             "read": read,
@@ -64,7 +67,7 @@ class PoolSession(untyped.HttpxSession):  # type: ignore[misc] # untyped; it is 
         self._max_connections = max_pool_connections
         self._socket_options = socket_options
         # One for each proxy that is used, and one for what goes without, by the proxy's URL.
-        self._pools: dict[str | None, httpcore2.AsyncConnectionPool] = {}
+        self._pools: dict[str | None, Pool] = {}
 
     async def __aenter__(self) -> Self:
         if self._tls is None:
@@ -89,9 +92,10 @@ class PoolSession(untyped.HttpxSession):  # type: ignore[misc] # untyped; it is 
             Exception: botocore's own, for whatever goes wrong on the way: its retries know them.
         """
         url: str = request.url
-        proxy: str | None = self._proxy_for.proxy_url_for(url)
+        proxy: str | None = self._proxy_for.proxy_url_for(url) if self._has_proxies else None
+        outgoing = Outgoing(request.method, target_of(url), request.headers.items(), _body(request.body))
         try:
-            response = await self._exchange(request, url, proxy)
+            answer = await self._pool(proxy).exchange(outgoing, self._timeouts_of(request))
         except (httpcore2.ConnectTimeout, httpcore2.PoolTimeout) as error:
             raise untyped.connect_timeout(url, error) from error
         except httpcore2.TimeoutException as error:
@@ -102,27 +106,9 @@ class PoolSession(untyped.HttpxSession):  # type: ignore[misc] # untyped; it is 
             raise untyped.connect_error(url, error, proxy=proxy, tls=_tls_error(error)) from error
         except (httpcore2.NetworkError, httpcore2.ProtocolError) as error:
             raise untyped.connection_closed(url, error) from error
-        return untyped.make_response(url, response.status, response.headers, response)
+        return untyped.make_response(url, answer.status, answer.headers, answer)
 
-    async def _exchange(self, request: Any, url: str, proxy: str | None) -> RawAnswer:
-        target = _parse_url(url)
-        response = await self._pool(proxy).handle_async_request(
-            httpcore2.Request(
-                request.method,
-                target,
-                headers=_headers(request, target),
-                content=_body(request.body),
-                extensions={"timeout": self._timeouts_of(request)},
-            )
-        )
-        try:
-            # One of our connections has read it already.
-            body: bytes = extensions_of(response).get("body") or await response.aread()
-        finally:
-            await response.aclose()
-        return RawAnswer(response.status, response.headers, body)
-
-    def _pool(self, proxy: str | None) -> httpcore2.AsyncConnectionPool:
+    def _pool(self, proxy: str | None) -> Pool:
         pool = self._pools.get(proxy)
         if pool is None:
             pool = self._pools[proxy] = Pool(
@@ -149,41 +135,23 @@ class PoolSession(untyped.HttpxSession):  # type: ignore[misc] # untyped; it is 
         return self._timeouts if own is None else {**self._timeouts, "read": own}
 
 
-class RawAnswer(NamedTuple):
-    """An answer that has been read whole; aiobotocore asks for its body by `aread`."""
+def own_session_class() -> type[PoolSession]:
+    """A session class for one client, which knows the session that the client has made of it (`made`)."""
 
-    status: int
-    headers: list[tuple[bytes, bytes]]
-    body: bytes
+    class Own(PoolSession):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            Own.made = self
 
-    async def aread(self) -> bytes:
-        """Its body."""
-        return self.body
-
-
-@lru_cache(maxsize=64)
-def _parse_url(url: str) -> httpcore2.URL:
-    return httpcore2.URL(url)  # an execution's checkpoints all go to the same one
+    return Own
 
 
-def _headers(request: Any, url: httpcore2.URL) -> list[tuple[bytes, bytes]]:
-    host = b"[%b]" % url.host if b":" in url.host else url.host
-    if url.port not in {None, _DEFAULT_PORTS.get(url.scheme)}:
-        host = b"%b:%d" % (host, url.port)
-    headers = [(b"Host", host), (b"Accept-Encoding", b"identity")]
-    for name, value in request.headers.items():
-        if name.lower() not in {"host", "accept-encoding"}:
-            text: str | bytes = value
-            headers.append((name.encode("latin-1"), text if isinstance(text, bytes) else text.encode()))
-    return headers
-
-
-def _body(body: Any) -> bytes | None:
+def _body(body: Any) -> bytes:
     if hasattr(body, "read"):
         body = body.read()
     if isinstance(body, str):
         return body.encode()
-    return None if body is None else bytes(body)
+    return b"" if body is None else bytes(body)
 
 
 def _tls_error(error: BaseException) -> ssl.SSLError | None:

@@ -7,7 +7,7 @@ events. Importing this module loads both of them, a third of a second.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from copy import deepcopy
@@ -32,7 +32,8 @@ from .model import API_VERSION, SERVICE, endpoints
 _exceptions: Any = import_module("botocore.exceptions")
 _httpsession: Any = import_module("botocore.httpsession")
 _loaders: Any = import_module("botocore.loaders")
-_HTTPHeaders: Any = import_module("botocore.compat").HTTPHeaders
+_hooks: Any = import_module("botocore.hooks")
+_AWSRequest: Any = import_module("botocore.awsrequest").AWSRequest
 _AioSession: Any = import_module("aiobotocore.session").AioSession
 _HttpxAWSResponse: Any = import_module("aiobotocore.awsrequest").HttpxAWSResponse
 AioConfig: Any = import_module("aiobotocore.config").AioConfig
@@ -125,6 +126,12 @@ def region_of(session: Any) -> str | None:
     return region
 
 
+def retry_mode_of(client: Any) -> str | None:
+    """How a client repeats calls: "legacy", "standard" or "adaptive"."""
+    retries: Mapping[str, Any] = client.meta.config.retries or {}
+    return retries.get("mode")
+
+
 def user_agent_of(session: Any) -> str:
     """What a session's clients call themselves."""
     agent: str = session.user_agent()
@@ -188,13 +195,95 @@ def _refuse_retry(*, response: tuple[Any, Mapping[str, Any]] | None, **_: Any) -
     return False if error.get("Code") in KMS_ERRORS else None
 
 
+class _Headers:
+    """Headers of a request as botocore's signer and handlers of events use them, which has an e-mail's for it.
+
+    Names are the same in any case. What is not there is `None`, and may be deleted.
+    """
+
+    __slots__ = ("_pairs",)
+
+    def __init__(self, headers: Mapping[str, Any]) -> None:
+        self._pairs: dict[str, tuple[str, Any]] = {name.lower(): (name, headers[name]) for name in headers}
+
+    def __contains__(self, name: str) -> bool:
+        return name.lower() in self._pairs
+
+    def __getitem__(self, name: str) -> Any:
+        return self.get(name)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self._pairs[name.lower()] = (name, value)
+
+    def __delitem__(self, name: str) -> None:
+        self._pairs.pop(name.lower(), None)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value of a header."""
+        pair = self._pairs.get(name.lower())
+        return default if pair is None else pair[1]
+
+    def get_all(self, name: str, default: Any = None) -> Any:
+        """The values of a header."""
+        pair = self._pairs.get(name.lower())
+        return default if pair is None else [pair[1]]
+
+    def add_header(self, name: str, value: Any) -> None:
+        """Set a header."""
+        self[name] = value
+
+    replace_header = add_header
+
+    def keys(self) -> list[str]:
+        """The names."""
+        return [name for name, _ in self._pairs.values()]
+
+    def values(self) -> list[Any]:
+        """The values."""
+        return [value for _, value in self._pairs.values()]
+
+    def items(self) -> list[tuple[str, Any]]:
+        """Names and values."""
+        return list(self._pairs.values())
+
+
+class _Request(_AWSRequest):  # type: ignore[misc] # untyped; what handlers of events expect
+    """A request whose body is bytes: otherwise a copy of the whole is made whenever the body is asked for."""
+
+    @property
+    def body(self) -> bytes:
+        """Its body."""
+        body: bytes = self.data
+        return body
+
+
+def make_request(params: dict[str, Any], host: str) -> Any:
+    """A request of what a call is made with, to be signed; the signer takes the host out of the URL otherwise."""
+    request = _Request(method=params["method"], url=params["url"], data=params["body"])
+    request.headers = _Headers(params["headers"])
+    request.headers["host"] = host
+    request.context = params["context"]
+    return request
+
+
+def first_answer(responses: Any) -> Any:
+    """What the first handler of an event that said anything has said."""
+    return _hooks.first_non_none_response(responses)
+
+
 # --- For the HTTP session ------------------------------------------------------------------------------------
 
 
-def make_response(url: str, status: int, headers: list[tuple[bytes, bytes]], raw: Any) -> Any:
+def make_response(url: str, status: int, headers: Sequence[tuple[bytes, bytes]], raw: Any) -> Any:
     """A response as aiobotocore has it, over one that has an `aread`."""
     pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
-    return _HttpxAWSResponse(url, status, _HTTPHeaders.from_pairs(pairs), raw)
+    return _HttpxAWSResponse(url, status, pairs, raw)
 
 
 def make_proxies(proxies: Any, settings: Any) -> Any:
