@@ -74,6 +74,7 @@ class KitProbe(Probe):
         self.calls = 0
         # What each execution has recorded, call by call, by its ARN.
         self.recorded: dict[str, list[Sequence[OperationUpdate]]] = {}
+        self._noted: set[str] = set()
         self._stand_ins: list[StandIn] = []
         self._names: dict[str, None] = {}
         # Cuts off all invocations, or the one of that ARN. Set by whoever has the engine.
@@ -84,8 +85,9 @@ class KitProbe(Probe):
     # --- For invocations -------------------------------------------------------------------------------------
 
     def between(self, client: ServiceClient) -> ServiceClient:
-        """Calls go through here, and on through what goes wrong."""
-        return _WatchedClient(client if self._faulty is None else self._faulty(client), self)
+        """Calls go through here, and on through what goes wrong; what gets through is noted."""
+        noting = _NotingClient(client, self)
+        return _WatchedClient(noting if self._faulty is None else self._faulty(noting), self)
 
     def instead_of(self, info: StepInfo, body: Callable[..., Any]) -> Callable[..., Any]:
         """The newest stand-in that applies, or the body itself."""
@@ -116,7 +118,7 @@ class KitProbe(Probe):
         """What the steps, checks and compensations were called that have run."""
         return list(self._names)
 
-    async def through(self, arn: str, updates: Sequence[OperationUpdate], call: Callable[[], Awaitable[T]]) -> T:
+    async def through(self, updates: Sequence[OperationUpdate], call: Callable[[], Awaitable[T]]) -> T:
         """Make a call, and die where that is planned."""
         if not updates:  # it only asks
             return await call()
@@ -124,10 +126,15 @@ class KitProbe(Probe):
         number = self.calls
         await self._die_at(Crash(number, "before"))
         answer = await call()
-        self.recorded.setdefault(arn, []).append(tuple(updates))
-        self.on_recorded(arn, updates)
         await self._die_at(Crash(number, "after"))
         return answer
+
+    def note(self, arn: str, updates: Sequence[OperationUpdate], client_token: str) -> None:
+        """The service has recorded this, whether anybody hears of it or not; a repeat of a call records nothing."""
+        if updates and client_token not in self._noted:
+            self._noted.add(client_token)
+            self.recorded.setdefault(arn, []).append(tuple(updates))
+            self.on_recorded(arn, updates)
 
     async def _die_at(self, here: Crash) -> None:
         if self._crashes and self._crashes[0] == here:
@@ -149,8 +156,31 @@ class _WatchedClient(ServiceClient):
     ) -> CheckpointDurableExecutionResponse:
         """Record updates (see `ServiceClient.checkpoint`)."""
         return await self._probe.through(
-            arn, updates, lambda: self._client.checkpoint(arn, token, updates, client_token)
+            updates, lambda: self._client.checkpoint(arn, token, updates, client_token)
         )
+
+    async def get_state(
+        self, arn: str, token: str, marker: str, max_items: int
+    ) -> GetDurableExecutionStateResponse:
+        """One page of the operations (see `ServiceClient.get_state`)."""
+        return await self._client.get_state(arn, token, marker, max_items)
+
+
+class _NotingClient(ServiceClient):
+    """What the service hears, after all that may go wrong on the way to it."""
+
+    def __init__(self, client: ServiceClient, probe: KitProbe) -> None:
+        self._client = client
+        self._probe = probe
+        self.max_operations = client.max_operations
+
+    async def checkpoint(
+        self, arn: str, token: str, updates: Sequence[OperationUpdate], client_token: str
+    ) -> CheckpointDurableExecutionResponse:
+        """Record updates (see `ServiceClient.checkpoint`)."""
+        answer = await self._client.checkpoint(arn, token, updates, client_token)
+        self._probe.note(arn, updates, client_token)
+        return answer
 
     async def get_state(
         self, arn: str, token: str, marker: str, max_items: int

@@ -68,6 +68,16 @@ async def test_each_fault_alone(kind: FaultKind):
 
 
 @pytest.mark.anyio
+async def test_what_is_recorded_is_known_although_no_answer_says_so():
+    """An answer that is lost for good is the end of an invocation; the next one finds its records."""
+    expected = await run(None)
+    for seed in range(10):
+        faults = Faults(seed, rate=0.5, kinds=["lost", "twice"])
+        recorded, _ = await run(faults)
+        assert sorted(recorded) == sorted(expected[0]), f"seed {seed}: {faults.happened}"
+
+
+@pytest.mark.anyio
 async def test_all_of_them_for_many_seeds():
     expected = await run(None)
     for seed in range(15):
