@@ -206,6 +206,11 @@ class Branch:
             self._is_deciding = True
             self._parking.begin_to_decide()
 
+    @property
+    def is_deciding(self) -> bool:
+        """Whether its end is about to be recorded, and decides what becomes of others."""
+        return self._is_deciding
+
     def decided(self) -> None:
         """What its end means for others has been decided."""
         if self._is_deciding:

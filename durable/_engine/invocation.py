@@ -125,7 +125,13 @@ class Invocation:
         self._root = anyio.CancelScope(shield=True)
         # What the user's cancellation does not end, but the invocation's end does: rollbacks, serdes.
         self._user_shields: set[anyio.CancelScope] = set()
-        self.parking = Parking(clock, suspend=self._suspend, ask=self.journal.poll, give_way=lowlevel.checkpoint)
+        self.parking = Parking(
+            clock,
+            suspend=self._suspend,
+            ask=self.journal.poll,
+            drain=self.journal.drain,
+            give_way=lowlevel.checkpoint,
+        )
         # A first invocation has no operation but the execution's own.
         self.branch = Branch(self.parking, None, None, is_live=len(history) <= 1)
         self.budget = Budget(client.max_operations, len(history))

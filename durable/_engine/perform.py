@@ -35,6 +35,8 @@ class Verb(ABC, Generic[T]):
         awaits_end: Whether its outcome must be recorded before it is handed out. If not, whoever calls it
             must record something else before the outcome can have any effect.
         may_lag: Whether its success, inside of a batch, may be handed out before it is recorded.
+        is_one_of_many: Whether it is a branch of a fan-out, which records what comes of it: its success may be
+            handed out before it is recorded anywhere, unless it decides what becomes of other branches.
         loads: Whether it takes an `await` to have its result from its record.
         ended_by_others: Whether it waits for what ends without the code's doing.
         is_rehearsed: Whether its body is code of the workflow's own, which has no effects.
@@ -45,6 +47,7 @@ class Verb(ABC, Generic[T]):
     awaits_start = False
     awaits_end = True
     may_lag = False
+    is_one_of_many = False
     loads = False
     ended_by_others = False
     is_rehearsed = False
@@ -229,13 +232,21 @@ async def _run(frame: Frame, verb: Verb[T], operation_id: str, decision: Run | I
         frame.branch.begin_to_end(operation_id, succeeded=update.action is OperationAction.SUCCEED)
     if not verb.awaits_end:
         journal.assume(update)
-    elif batch_var.get() and verb.may_lag and update.action is OperationAction.SUCCEED:
+    elif update.action is OperationAction.SUCCEED and _may_lag(frame, verb):
         journal.assume(update)
         await journal.keep_up(update)
     else:
         await journal.record(update)
     if passes and not (update.context_options is not None and update.context_options.replay_children):
         frame.forget_passes(passes)  # no replay runs its code again
+
+
+def _may_lag(frame: Frame, verb: Verb[Any]) -> bool:
+    """Whether the code may go on before the success of an operation is recorded.
+
+    What is recorded is always the beginning of what was queued: what comes of it is recorded later, or not at all.
+    """
+    return (verb.may_lag and batch_var.get()) or (verb.is_one_of_many and not frame.branch.is_deciding)
 
 
 async def diverge(frame: Frame, recorded: Operation | None, found: str) -> NoReturn:

@@ -290,6 +290,7 @@ class FanOut(Generic[T]):
             self._branches.converter(index),
             name=plan.name,
             sub_type=self._policy.branch_sub_type,
+            is_one_of_many=True,
         )
         if recorded is None and not self._group.is_stopped:
             note_start(self._owner, verb, branch_id, saga_var.get())
@@ -346,8 +347,8 @@ class FanOut(Generic[T]):
             self._failed += 1
 
     def _would_decide(self, succeeded: bool) -> bool:  # noqa: FBT001 - see `Branch.decides`
-        """Whether one more end decides what the fan-out comes to, and so what becomes of the other branches."""
-        if self._reason is not None:
+        """Whether one more end decides what the fan-out comes to, and so what becomes of others that run."""
+        if self._reason is not None or self._running == 1:
             return False
         ended = BatchProgress(self._branches.count, self._succeeded + succeeded, self._failed + (not succeeded))
         try:

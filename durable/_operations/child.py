@@ -24,7 +24,7 @@ T = TypeVar("T")
 class ChildVerb(BodyVerb[T]):
     """One child context: a body that gets a frame of its own."""
 
-    __slots__ = ("_body",)
+    __slots__ = ("_body", "is_one_of_many")
     is_rehearsed = True
 
     def __init__(
@@ -35,11 +35,13 @@ class ChildVerb(BodyVerb[T]):
         *,
         name: str,
         sub_type: str = SubType.RUN_IN_CHILD_CONTEXT,
+        is_one_of_many: bool = False,
     ) -> None:
         identity = Identity(OperationType.CONTEXT, sub_type, check_name(name, "a child context"), frame.context_id)
         label = f"child {name!r}" if sub_type == SubType.RUN_IN_CHILD_CONTEXT else str(identity)
         super().__init__(identity, converter, label)
         self._body = body
+        self.is_one_of_many = is_one_of_many
 
     def decide(self, recorded: Operation | None) -> Decision:
         """By the rules of a CONTEXT."""

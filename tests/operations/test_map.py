@@ -344,6 +344,48 @@ async def test_max_concurrency_is_kept_and_used(nesting, limit):
     assert seconds == {1: 30, 3: 10}[limit]
 
 
+@pytest.mark.parametrize(("nesting", "updates"), [("nested", [4, 4, 4, 4, 2]), ("flat", [3, 2, 2, 2, 1])])
+async def test_an_items_end_takes_no_call_of_its_own(nesting, updates):
+    """It goes along with what comes next; so does the end of the last one, with that of the whole."""
+
+    async def item(ctx: DurableContext, number: int) -> str:
+        return await ctx.step(world.do, f"item {number}", name="do")
+
+    @durable_execution
+    async def work(event: None, ctx: DurableContext) -> int:
+        return len(await ctx.map(item, range(4), max_concurrency=1, nesting=nesting))
+
+    harness = world.harness(work)
+    assert await harness.result() == 4
+    assert [len(call) for call in harness.client.calls] == updates
+
+
+async def test_an_end_that_decides_is_recorded_before_others_are_stopped():
+    """What stops them is a fact by then, whenever the process dies."""
+    seen: list[str] = []
+
+    async def wins(ctx: DurableContext) -> int:
+        await ctx.step(world.do, "first", 1.0, name="first")
+        return 1
+
+    async def loses(ctx: DurableContext) -> int:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            seen.extend(
+                str(update.name) for call in harness.client.calls for update in call if update.action == "SUCCEED"
+            )
+        return 0
+
+    @durable_execution
+    async def work(event: None, ctx: DurableContext) -> int:
+        return len(await ctx.parallel([wins, loses], completion=Completion.first_successful()))
+
+    harness = world.harness(work)
+    assert await harness.result() == 2
+    assert seen == ["first", "parallel-branch-0"]
+
+
 @both
 async def test_parked_items_count_as_running(nesting):
     """Room is made by an end, not by a wait."""
