@@ -107,6 +107,8 @@ def environment(port: int, **more: str) -> dict[str, str]:
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_ENDPOINT_URL_LAMBDA": f"http://127.0.0.1:{port}",
+        # Lambda's runtime has set it; nobody is there.
+        "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9",
         **more,
     }
 
@@ -257,8 +259,7 @@ def start(python: Path, contender: Contender, port: int, **more: str) -> dict[st
     with tempfile.NamedTemporaryFile("w", suffix=".json") as event:
         event.write(json.dumps(begun["event"]))
         event.flush()
-        # Lambda's runtime has set it; nobody is there.
-        env = environment(port, AWS_LAMBDA_RUNTIME_API="127.0.0.1:9", **more)
+        env = environment(port, **more)
         command = [python, HERE / "contender.py", contender.module, event.name]
         began = time.monotonic()
         told = json.loads(subprocess.check_output(command, env=env, text=True))

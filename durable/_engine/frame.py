@@ -173,6 +173,8 @@ class Frame:
 
     def unasked(self) -> Operation | None:
         """What is recorded ahead in this namespace: nothing may be, where the code ends."""
+        if self.invocation.is_first:
+            return None  # nothing was recorded before, and the code is where it has come
         recorded = self.invocation.history.get(self.peek())
         return recorded or self._without_position(self.prefix, self._reserved, self._blocks)
 

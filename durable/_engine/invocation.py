@@ -132,8 +132,9 @@ class Invocation:
             drain=self.journal.drain,
             give_way=lowlevel.checkpoint,
         )
-        # A first invocation has no operation but the execution's own.
-        self.branch = Branch(self.parking, None, None, is_live=len(history) <= 1)
+        # Whether nothing was recorded before: there is no operation but the execution's own.
+        self.is_first = len(history) <= 1
+        self.branch = Branch(self.parking, None, None, is_live=self.is_first)
         self.budget = Budget(client.max_operations, len(history))
         self._since_yield = 0
 
