@@ -8,18 +8,28 @@ OpenSSL works on the socket itself.
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable
+from itertools import zip_longest
 from typing import Any, Final
 
 import anyio
-import anyio.abc
 import httpcore2
 
 _NOT_YET: Final = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-_BROKEN: Final = (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError)
+_BROKEN: Final = (
+    OSError,
+    anyio.BrokenResourceError,
+    anyio.ClosedResourceError,
+    ValueError,  # what the event loops make of waiting for a socket that is closed
+)
+_PATIENCE: Final = 0.25
+"""Seconds for one address, until the next one is tried beside it: RFC 8305's number."""
+
+_Address = tuple[int, Any]
 
 
 class SocketStream(httpcore2.AsyncNetworkStream):
@@ -105,9 +115,13 @@ class SocketStream(httpcore2.AsyncNetworkStream):
             httpcore2.ConnectError: No trust, or no TLS.
         """
         try:
+            self._socket.getpeername()  # one that was reset meanwhile would not be closed by what follows
             wrapped = ssl_context.wrap_socket(
                 self._socket, server_hostname=server_hostname, do_handshake_on_connect=False
             )
+        except OSError as error:
+            await self.aclose()
+            raise httpcore2.ConnectError(str(error)) from error
         except BaseException:
             await self.aclose()
             raise
@@ -168,22 +182,95 @@ class SocketBackend(httpcore2.AsyncNetworkBackend):
         """
         try:
             with anyio.fail_after(timeout):
-                stream = await anyio.connect_tcp(host, port, local_host=local_address)
+                connected = await _connect(await _addresses(host, port), local_address, socket_options or ())
         except TimeoutError as error:
             raise httpcore2.ConnectTimeout(str(error)) from error
         except OSError as error:
             raise httpcore2.ConnectError(str(error)) from error
-        # The event loop's stream closes its own: the connection stays.
-        connected: socket.socket = stream.extra(anyio.abc.SocketAttribute.raw_socket).dup()  # noqa: S610 - not Django's
-        try:
-            await stream.aclose()
-            connected.setblocking(False)
-            for option in socket_options or ():
-                connected.setsockopt(*option)
-        except BaseException:
-            connected.close()
-            raise
         return SocketStream(connected)
+
+
+# The event loops' own streams are not asked for a socket: closing one may end the connection for all who have it.
+
+
+async def _addresses(host: str, port: int) -> list[_Address]:
+    """A host's addresses, those of its first family and those of the other by turns."""
+    found: Iterable[Any]
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses: list[_Address] = [(family, address) for family, _, _, _, address in found]
+    first = [address for address in addresses if address[0] == addresses[0][0]]
+    others = [address for address in addresses if address[0] != addresses[0][0]]
+    return [address for pair in zip_longest(first, others) for address in pair if address is not None]
+
+
+async def _connect(addresses: list[_Address], local: str | None, options: Iterable[Any]) -> socket.socket:
+    """A socket that is connected to the first of the addresses that answers.
+
+    Raises:
+        OSError: None of them does.
+    """
+    connected: list[socket.socket] = []
+    errors: list[OSError] = []
+    scope = anyio.CancelScope()
+
+    async def attempt(address: _Address, ended: anyio.Event) -> None:
+        try:
+            connected.append(await _connect_to(address, local, options))
+            scope.cancel()
+        except OSError as error:
+            errors.append(error)
+        ended.set()
+
+    try:
+        with scope:
+            async with anyio.create_task_group() as tasks:
+                for address in addresses:
+                    ended = anyio.Event()
+                    tasks.start_soon(attempt, address, ended)
+                    with anyio.move_on_after(_PATIENCE):
+                        await ended.wait()
+    except BaseException:
+        _close(connected)
+        raise
+    _close(connected[1:])
+    if not connected:
+        raise OSError("; ".join(str(error) for error in errors)) from errors[0]
+    return connected[0]
+
+
+async def _connect_to(address: _Address, local: str | None, options: Iterable[Any]) -> socket.socket:
+    family, where = address
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setblocking(False)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for option in options:
+            made.setsockopt(*option)
+        if local is not None:
+            made.bind((local, 0))
+        await _finish(made, where)
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+async def _finish(made: socket.socket, where: Any) -> None:
+    try:
+        made.connect(where)
+    except _NOT_YET:
+        await anyio.wait_writable(made)
+    failed = made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if failed:
+        raise OSError(failed, os.strerror(failed))
+
+
+def _close(sockets: Iterable[socket.socket]) -> None:
+    for each in sockets:
+        each.close()
 
 
 def _poll_of(connected: socket.socket) -> Any:
