@@ -139,7 +139,9 @@ class Pool(httpcore2.AsyncConnectionPool):
         self._is_direct = proxy is None
         # The connection that was made last: mostly there is but one.
         self._latest: Connection | None = None
-        self._max_own = max_connections
+        # As many exchanges at a time as there may be connections. So nobody ever waits in the pool itself, which
+        # would not know that a connection is free again which was taken without asking.
+        self._places = anyio.Semaphore(max_connections, fast_acquire=True)
         # It runs on both event loops: the one that chooses loads trio, if that is installed.
         for_proxies: Any = httpcore2.AnyIOBackend()  # defined twice, for where there is no anyio
         super().__init__(
@@ -172,19 +174,34 @@ class Pool(httpcore2.AsyncConnectionPool):
             httpcore2.NetworkError: There is no connection any more, or none to be had.
             httpcore2.ProtocolError: What came is no answer.
         """
-        latest = self._latest
-        # It may be taken without asking: the pool leaves alone what is busy. Not the only one that there may be,
-        # as those who wait for that are told by the pool, which would not know when it is free again.
-        if (
-            latest is not None
-            and self._max_own > 1
-            and latest.can_handle_request(outgoing.target.origin)
-            and latest.is_available()
-            and not latest.has_expired()
-        ):
-            return await latest.exchange(
-                outgoing.method, outgoing.target, outgoing.headers, outgoing.body, timeouts
-            )
+        try:
+            self._places.acquire_nowait()
+        except anyio.WouldBlock:
+            await self._place(timeouts.get("pool"))
+        try:
+            latest = self._latest
+            # It may be taken without asking: the pool leaves alone what is busy.
+            if (
+                latest is not None
+                and latest.can_handle_request(outgoing.target.origin)
+                and latest.is_available()
+                and not latest.has_expired()
+            ):
+                return await latest.exchange(
+                    outgoing.method, outgoing.target, outgoing.headers, outgoing.body, timeouts
+                )
+            return await self._exchange(outgoing, timeouts)
+        finally:
+            self._places.release()
+
+    async def _place(self, timeout: float | None) -> None:
+        try:
+            with anyio.fail_after(timeout):
+                await self._places.acquire()
+        except TimeoutError as error:
+            raise httpcore2.PoolTimeout(f"no connection was free within {timeout} s") from error
+
+    async def _exchange(self, outgoing: Outgoing, timeouts: Mapping[str, float | None]) -> Answer:
         response = await self.handle_async_request(outgoing.as_request(timeouts))
         try:
             # One of our connections has read it already.
@@ -256,7 +273,7 @@ class Connection(httpcore2.AsyncConnectionInterface):
             with anyio.CancelScope(shield=True):
                 await self.aclose()
             raise
-        if answer.reusable:
+        if answer.reusable and not self.is_closed():  # by somebody else, while it was being made
             self._state = _State.IDLE
             self._is_fresh = False
             if self._keepalive_expiry is not None:

@@ -196,6 +196,25 @@ async def test_a_connection_takes_one_request_at_a_time():
         await connection.handle_async_request(request())
 
 
+async def test_a_connection_that_is_closed_while_it_is_made_stays_closed():
+    """What is under way is answered, but nothing is left open."""
+    stream = ScriptedStream([COMMON])
+    backend = ScriptedBackend(stream)
+    connection = Connection(
+        httpcore2.URL(URL).origin, backend=backend, tls=None, keepalive_expiry=None, socket_options=None
+    )
+    connect = backend.connect_tcp
+
+    async def close_meanwhile(*args: Any, **options: Any) -> httpcore2.AsyncNetworkStream:
+        await connection.aclose()
+        return await connect(*args, **options)
+
+    backend.connect_tcp = close_meanwhile  # type: ignore[method-assign]
+    assert (await connection.handle_async_request(request())).status == 200
+    assert connection.is_closed()
+    assert stream.is_closed
+
+
 async def test_random_heads_are_read_as_h11_reads_them():
     """Whatever a head looks like, the answer is h11's, or h11's error."""
     seed = random.randrange(1 << 32)

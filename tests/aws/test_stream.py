@@ -396,6 +396,53 @@ async def test_an_exchange_that_is_cancelled_closes_its_connection(body: bytes, 
     assert connections == 2
 
 
+async def test_whoever_waits_for_a_connection_is_told_by_each_that_becomes_free(tls: Tls | None):
+    """Also if all of them are busy with exchanges of which the pool itself knows nothing."""
+    gates: list[anyio.Event] = []
+
+    async def answer(stream: ByteStream) -> None:
+        while True:
+            try:
+                asked = await stream.receive()
+            except anyio.EndOfStream:
+                return
+            if asked.endswith(b"hold"):
+                gates.append(anyio.Event())
+                await gates[-1].wait()
+            await stream.send(ANSWER)
+
+    async with pooled(answer, tls) as (pool, url), anyio.create_task_group() as tasks:
+
+        async def exchange(body: bytes) -> None:
+            assert (await pool.exchange(Outgoing("POST", target_of(url), [], body), TIMEOUTS)).body == b"ok"
+
+        async def hold() -> None:
+            count = len(gates)
+            await exchange(b"made")  # so that there is an idle one, or another one is made
+            tasks.start_soon(exchange, b"hold")
+            with anyio.fail_after(AMPLE):
+                while len(gates) == count:
+                    await anyio.wait_all_tasks_blocked()
+
+        await hold()
+        await hold()
+        with pytest.raises(httpcore2.PoolTimeout, match=f"no connection was free within {SOON} s"):
+            await pool.exchange(Outgoing("POST", target_of(url), [], b""), {**TIMEOUTS, "pool": SOON})
+        ended = anyio.Event()
+
+        async def wait() -> None:
+            await exchange(b"waited")
+            ended.set()
+
+        tasks.start_soon(wait)
+        await anyio.wait_all_tasks_blocked()
+        assert not ended.is_set()
+        gates[1].set()  # the first one stays busy
+        with anyio.fail_after(AMPLE):
+            await ended.wait()
+        gates[0].set()
+
+
 async def drained(stream: ByteStream) -> None:
     """To the end, which comes before all that was to be sent."""
     received = 0
