@@ -22,12 +22,13 @@ from .connection import target_of
 T = TypeVar("T")
 
 _GOOD: Final = 200
+_FIRST_ERROR: Final = 300
 
 _OUTCOME: Final = "durable_outcome"
 """Where the context of a call has what became of its first attempt, for botocore."""
 
-_outcome_var: ContextVar[Any] = ContextVar("durable_outcome", default=None)
-"""What became of a first attempt that was made before botocore was asked."""
+_outcome_var: ContextVar[tuple[Any, Any] | None] = ContextVar("durable_outcome", default=None)
+"""What became of a first attempt that was made before botocore was asked, and by which names it went."""
 
 _wanted_var: ContextVar[tuple[str, str] | None] = ContextVar("durable_wanted", default=None)
 """Which call botocore is preparing, if what it makes of it is to be kept."""
@@ -45,6 +46,7 @@ class DirectCalls:
     """
 
     def __init__(self, client: Any, operations: Iterable[str], send: Callable[[Any], Awaitable[Any]]) -> None:
+        self._client = client
         self._events = client.meta.events
         self._send = send
         # What botocore has made of a call, as far as it is the same for all of that operation to one execution.
@@ -71,18 +73,26 @@ class DirectCalls:
             return await _with(_wanted_var, (operation, arn), by_botocore)
         event = _copied(prepared)
         _, answer = await self._events.emit_until_response(f"before-call.lambda.{operation}", **event)
-        if answer is not None and answer[0].status_code == _GOOD:
-            response, parsed = answer
-            await self._events.emit(
-                f"after-call.lambda.{operation}",
-                http_response=response,
-                parsed=parsed,
-                model=event["model"],
-                context=event["context"],
-            )
-            told: dict[str, Any] = parsed
-            return told
-        return await _with(_outcome_var, event["context"].get(_OUTCOME), by_botocore)
+        context: dict[str, Any] = event["context"]
+        if answer is None:
+            return await _with(_outcome_var, (context[_OUTCOME], context["retries"]), by_botocore)
+        response, parsed = answer
+        await self._events.emit(
+            f"after-call.lambda.{operation}",
+            http_response=response,
+            parsed=parsed,
+            model=event["model"],
+            context=context,
+        )
+        if response.status_code >= _FIRST_ERROR:  # not from the service: somebody else's handler has answered
+            raise self._refused(operation, parsed, context)
+        told: dict[str, Any] = parsed
+        return told
+
+    def _refused(self, operation: str, parsed: Mapping[str, Any], context: Mapping[str, Any]) -> Exception:
+        code = context.get("error_code_override") or parsed.get("Error", {}).get("Code")
+        error: Exception = self._client.exceptions.from_code(code)(parsed, operation)
+        return error
 
     def _keep(self, *, event_name: str, **event: Any) -> None:
         """What botocore has made of a call, before anybody else has a say in it."""
@@ -100,7 +110,7 @@ class DirectCalls:
             return None
         made = _outcome_var.get()
         if made is not None:
-            context[_OUTCOME] = made
+            context[_OUTCOME], context["retries"] = made
             return None
         context["retries"] = {"attempt": 1, "invocation-id": str(uuid.uuid4())}
         request = untyped.make_request(params, target_of(params["url"]).host.decode())
@@ -119,11 +129,12 @@ class DirectCalls:
 
     async def _parse(self, model: Any, response: Any, context: dict[str, Any]) -> dict[str, Any]:
         operation = model.name
+        body = await response.content
         told = {
             "headers": response.headers,
             "status_code": response.status_code,
             "context": {"operation_name": operation},
-            "body": await response.content,
+            "body": body,
         }
         parsed: dict[str, Any] = {"ResponseMetadata": _metadata(response)}
         await self._events.emit(
@@ -134,7 +145,7 @@ class DirectCalls:
         )
         await self._events.emit(
             f"response-received.lambda.{operation}",
-            response_dict=told,
+            response_dict={**told, "body": body},  # of which the decoder has left nothing
             parsed_response=parsed,
             context=context,
             exception=None,

@@ -196,9 +196,10 @@ def _refuse_retry(*, response: tuple[Any, Mapping[str, Any]] | None, **_: Any) -
 
 
 class _Headers:
-    """Headers of a request as botocore's signer and handlers of events use them, which has an e-mail's for it.
+    """Headers of a request as botocore's signer and handlers of events use them.
 
-    Names are the same in any case. What is not there is `None`, and may be deleted.
+    Before a request is signed, botocore has an e-mail's for it, and afterwards a mapping: these are both. Names are
+    the same in any case. What is not there is `None`, and may be deleted.
     """
 
     __slots__ = ("_pairs",)
@@ -239,6 +240,20 @@ class _Headers:
         self[name] = value
 
     replace_header = add_header
+
+    def setdefault(self, name: str, default: Any = None) -> Any:
+        """The value of a header, which is set if it is not there."""
+        return self._pairs.setdefault(name.lower(), (name, default))[1]
+
+    def update(self, headers: Mapping[str, Any]) -> None:
+        """Set headers."""
+        for name in headers:
+            self[name] = headers[name]
+
+    def pop(self, name: str, default: Any = None) -> Any:
+        """The value of a header, which is taken away."""
+        pair = self._pairs.pop(name.lower(), None)
+        return default if pair is None else pair[1]
 
     def keys(self) -> list[str]:
         """The names."""
