@@ -309,6 +309,19 @@ async def test_what_is_not_known_well_enough_goes_in_botocores_way(config: AioCo
     assert (calls.serialized, len(calls.requests)) == (3, 4)
 
 
+async def test_a_session_of_the_users_keeps_the_class_that_it_sends_with():
+    """Also if it is but its default."""
+    from aiobotocore.session import AioSession  # type: ignore[import-untyped]
+
+    session: Any = AioSession()
+    session.set_default_client_config(AioConfig(http_session_cls=OtherSession))
+    async with calling(session=session) as calls:
+        execution = await calls.execution()
+        for _ in range(2):
+            await execution.call()
+    assert calls.serialized == 2
+
+
 async def test_aiobotocores_session_for_both_loops_goes_in_botocores_way():
     """It names the whole URL where others name the path, which AWS understands."""
     tokens = iter(["Mg==", "Mw==", "NA=="])

@@ -5,29 +5,24 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 
 import anyio
 import httpcore2
 import pytest
 import trustme
-from anyio.abc import ByteStream, TaskGroup
+from anyio.abc import ByteStream
 from anyio.streams.tls import TLSStream
 
-from durable.aws.connection import Outgoing, Pool, target_of
 from durable.aws.stream import SocketStream
 from tests.aws.peers import (
     AMPLE,
     HOST,
     LARGE,
-    SMALL,
     SOON,
-    Peer,
     Tls,
     arrival,
     connected,
     echo,
-    listening,
     open_sockets,
     read_exactly,
     read_nothing,
@@ -292,162 +287,3 @@ async def test_of_other_things_nothing_is_known():
     async with connected(echo) as stream:
         assert stream.get_extra_info("ssl_object") is None
         assert isinstance(stream.get_extra_info("socket"), socket.socket)
-
-
-# --- Under the pool ------------------------------------------------------------------------------------------
-
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-TIMEOUTS = {"connect": AMPLE, "read": AMPLE, "write": AMPLE, "pool": AMPLE}
-
-
-@asynccontextmanager
-async def pooled(peer: Peer, tls: Tls | None) -> AsyncGenerator[tuple[Pool, str]]:
-    """A pool, and the URL of a peer."""
-
-    async def converse(stream: ByteStream) -> None:
-        if tls is not None:
-            stream = await TLSStream.wrap(
-                stream, server_side=True, ssl_context=tls.server, standard_compatible=False
-            )
-        await peer(stream)
-
-    async with (
-        listening(converse) as port,
-        Pool(
-            ssl_context=None if tls is None else tls.client,
-            proxy=None,
-            max_connections=2,
-            keepalive_expiry=None,
-            socket_options=SMALL,
-        ) as pool,
-    ):
-        yield pool, f"{'http' if tls is None else 'https'}://{HOST}:{port}/path"
-
-
-async def test_a_connection_carries_one_request_after_the_other(tls: Tls | None):
-    """Also with the tickets that TLS 1.3 gives after its handshake, which are nothing that was not asked for."""
-    connections = 0
-
-    async def answer(stream: ByteStream) -> None:
-        nonlocal connections
-        connections += 1
-        while True:
-            try:
-                await stream.receive()
-            except anyio.EndOfStream:
-                return
-            await stream.send(ANSWER)
-
-    async with pooled(answer, tls) as (pool, url):
-        for _ in range(3):
-            answered = await pool.exchange(Outgoing("POST", target_of(url), [], b"{}"), TIMEOUTS)
-            assert (answered.status, answered.body) == (200, b"ok")
-    assert connections == 1
-
-
-@pytest.mark.parametrize("is_first", [True, False])
-@pytest.mark.parametrize("body", [b"{}", LARGE], ids=["reading", "writing"])
-async def test_an_exchange_that_is_cancelled_closes_its_connection(body: bytes, is_first: bool, tls: Tls | None):
-    """On a new connection and on one that was used before; the peer sees it, and the next exchange has another."""
-    under_way, ended = anyio.Event(), anyio.Event()
-    connections = 0
-
-    async def answer(stream: ByteStream) -> None:
-        nonlocal connections
-        connections += 1
-        if not is_first and connections == 1:
-            await stream.receive()
-            await stream.send(ANSWER)
-        await stream.receive(1000)
-        if connections > 1:
-            await stream.send(ANSWER)
-            return
-        under_way.set()
-        await hold(stream)
-
-    async def hold(stream: ByteStream) -> None:
-        if body == b"{}":
-            with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
-                await stream.receive()
-        else:
-            await cancelled.wait()
-            await drained(stream)
-        ended.set()
-
-    cancelled = anyio.Event()
-    async with pooled(answer, tls) as (pool, url):
-        target = target_of(url)
-        if not is_first:
-            await pool.exchange(Outgoing("POST", target, [], b"{}"), TIMEOUTS)
-
-        async def exchange(tasks: TaskGroup) -> None:
-            await pool.exchange(Outgoing("POST", target, [], body), TIMEOUTS)
-            raise AssertionError("it was answered")
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(exchange, tasks)
-            await under_way.wait()
-            await anyio.wait_all_tasks_blocked()
-            tasks.cancel_scope.cancel()
-        cancelled.set()
-        with anyio.fail_after(AMPLE):
-            await ended.wait()
-        assert (await pool.exchange(Outgoing("POST", target, [], b"{}"), TIMEOUTS)).body == b"ok"
-    assert connections == 2
-
-
-async def test_whoever_waits_for_a_connection_is_told_by_each_that_becomes_free(tls: Tls | None):
-    """Also if all of them are busy with exchanges of which the pool itself knows nothing."""
-    gates: list[anyio.Event] = []
-
-    async def answer(stream: ByteStream) -> None:
-        while True:
-            try:
-                asked = await stream.receive()
-            except anyio.EndOfStream:
-                return
-            if asked.endswith(b"hold"):
-                gates.append(anyio.Event())
-                await gates[-1].wait()
-            await stream.send(ANSWER)
-
-    async with pooled(answer, tls) as (pool, url), anyio.create_task_group() as tasks:
-
-        async def exchange(body: bytes) -> None:
-            assert (await pool.exchange(Outgoing("POST", target_of(url), [], body), TIMEOUTS)).body == b"ok"
-
-        async def hold() -> None:
-            count = len(gates)
-            await exchange(b"made")  # so that there is an idle one, or another one is made
-            tasks.start_soon(exchange, b"hold")
-            with anyio.fail_after(AMPLE):
-                while len(gates) == count:
-                    await anyio.wait_all_tasks_blocked()
-
-        await hold()
-        await hold()
-        with pytest.raises(httpcore2.PoolTimeout, match=f"no connection was free within {SOON} s"):
-            await pool.exchange(Outgoing("POST", target_of(url), [], b""), {**TIMEOUTS, "pool": SOON})
-        ended = anyio.Event()
-
-        async def wait() -> None:
-            await exchange(b"waited")
-            ended.set()
-
-        tasks.start_soon(wait)
-        await anyio.wait_all_tasks_blocked()
-        assert not ended.is_set()
-        gates[1].set()  # the first one stays busy
-        with anyio.fail_after(AMPLE):
-            await ended.wait()
-        gates[0].set()
-
-
-async def drained(stream: ByteStream) -> None:
-    """To the end, which comes before all that was to be sent."""
-    received = 0
-    try:
-        while True:
-            received += len(await stream.receive())
-    except (anyio.EndOfStream, anyio.BrokenResourceError):
-        assert received < len(LARGE)
