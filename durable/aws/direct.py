@@ -17,7 +17,7 @@ from contextvars import ContextVar
 from typing import Any, Final, TypeVar
 
 from . import untyped
-from .connection import target_of
+from .signing import register_signer
 
 T = TypeVar("T")
 
@@ -55,6 +55,7 @@ class DirectCalls:
             self._events.register_first(f"before-call.lambda.{operation}", self._keep)
             self._events.register_first(f"before-send.lambda.{operation}", self._tell_outcome)
         self._operations = frozenset(operations)
+        register_signer(client, self._operations)
         # After every other handler, as they may have something to say of the request.
         self._events.register_last("before-call", self._attempt)
 
@@ -113,7 +114,7 @@ class DirectCalls:
             context[_OUTCOME], context["retries"] = made
             return None
         context["retries"] = {"attempt": 1, "invocation-id": str(uuid.uuid4())}
-        request = untyped.make_request(params, target_of(params["url"]).host.decode())
+        request = untyped.make_request(params)
         # This signs it.
         await self._events.emit(f"request-created.lambda.{operation}", request=request, operation_name=operation)
         try:

@@ -16,7 +16,8 @@ import anyio.to_thread
 import httpcore2
 
 from . import untyped
-from .connection import Outgoing, Pool, target_of
+from .connection import Outgoing, target_of
+from .pool import Pool
 from .tls import make_tls_context, tls_context
 
 DEFAULT_TIMEOUT: Final = 60.0

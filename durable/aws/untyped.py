@@ -1,4 +1,4 @@
-"""Where botocore and aiobotocore are touched, which have no types: nothing else but tls.py knows them.
+"""Where botocore and aiobotocore are touched, which have no types: beside tls.py and signing.py nothing knows them.
 
 Only what they offer in public is used: a session with components, a client configuration with a session class, and
 events. Importing this module loads both of them, a third of a second.
@@ -278,11 +278,10 @@ class _Request(_AWSRequest):  # type: ignore[misc] # untyped; what handlers of e
         return body
 
 
-def make_request(params: dict[str, Any], host: str) -> Any:
-    """A request of what a call is made with, to be signed; the signer takes the host out of the URL otherwise."""
+def make_request(params: dict[str, Any]) -> Any:
+    """A request of what a call is made with, to be signed."""
     request = _Request(method=params["method"], url=params["url"], data=params["body"])
     request.headers = _Headers(params["headers"])
-    request.headers["host"] = host
     request.context = params["context"]
     return request
 

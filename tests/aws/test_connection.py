@@ -10,7 +10,8 @@ import h11
 import httpcore2
 import pytest
 
-from durable.aws.connection import Connection, Pool
+from durable.aws.connection import Connection
+from durable.aws.pool import Pool
 
 pytestmark = pytest.mark.anyio
 

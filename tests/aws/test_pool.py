@@ -13,7 +13,8 @@ import trustme
 from anyio.abc import ByteStream, TaskGroup
 from anyio.streams.tls import TLSStream
 
-from durable.aws.connection import Outgoing, Pool, target_of
+from durable.aws.connection import Outgoing, target_of
+from durable.aws.pool import Pool
 from durable.aws.stream import SocketStream
 from tests.aws.peers import (
     AMPLE,
