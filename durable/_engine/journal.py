@@ -41,6 +41,9 @@ LINGER: Final = 0.005
 BATCH_LINGER: Final = 0.5
 """The same while a batch is open: what a crash may undo is at most so old, beside what a call takes."""
 
+FIRST_CALL: Final = 64
+"""How many updates are enough for the first call of an invocation."""
+
 REPEATS_AFTER: Final = (100, 500)
 """Milliseconds before a call without a usable answer is repeated. After the last one the invocation ends."""
 
@@ -104,13 +107,17 @@ class Journal:
         self._queued += 1
         await self.sync()
 
-    async def sync(self) -> None:
-        """Return when all that is queued is recorded and the answer is in history; otherwise as `record`."""
+    async def sync(self, but: int = 0) -> None:
+        """Return when all that is queued is recorded and the answer is in history; otherwise as `record`.
+
+        Args:
+            but: How many of the last may still be on their way.
+        """
         shield = anyio.CancelScope(shield=True)
         self._shields.add(shield)
         try:
             with shield:
-                await self.flush()
+                await self.flush(but)
         finally:
             self._shields.discard(shield)
         if self._invocation.has_failed:
@@ -126,18 +133,31 @@ class Journal:
         self._linger.cancel()
         await self.sync()
 
-    async def keep_up(self, update: OperationUpdate) -> None:
-        """After an outcome that nobody waits for: if it makes a call full, return when that is recorded.
+    async def lag(self, update: OperationUpdate) -> None:
+        """Queue an outcome that nobody waits for, as `assume`; if it makes a call full, return when it is recorded.
 
         So a batch sends full calls, and what lags behind is bounded however slow the service is.
         """
+        self.assume(update)
         self._lagging_bytes += ENVELOPE_BYTES + len(update.payload or "")
         if len(self._queue) >= MAX_UPDATES_PER_CALL or self._lagging_bytes >= MAX_BYTES_PER_CALL:
             await self.sync()
 
-    async def flush(self) -> None:
-        """Return when all that is queued now is recorded, or the invocation has failed."""
-        mark = self._queued
+    async def lag_beside(self, update: OperationUpdate) -> None:
+        """The same where others queue as well: it waits for them to have left room, and not for itself.
+
+        It does so before: what an answer says that was on the way meanwhile may be older, and would be believed.
+        """
+        if self._lagging_bytes >= MAX_BYTES_PER_CALL:
+            await self.sync()
+        elif len(self._queue) >= MAX_UPDATES_PER_CALL:
+            await self.sync(but=MAX_UPDATES_PER_CALL - 1)
+        self._lagging_bytes += ENVELOPE_BYTES + len(update.payload or "")
+        self.assume(update)
+
+    async def flush(self, but: int = 0) -> None:
+        """Return when all that is queued now, `but` so many, is recorded, or the invocation has failed."""
+        mark = self._queued - but
         while self._recorded < mark and not self._invocation.has_failed:
             if self._calling:
                 await self._wait_for_call()
@@ -228,11 +248,15 @@ class Journal:
                 self._wake()
 
     async def _gather(self) -> None:
-        """Let others have turns for as long as each brings something to go along, and the call is not full."""
+        """Let others have turns for as long as each brings something to go along, and there is enough of it.
+
+        That is a full call; less for the first one, as nothing is under way while it is waited for.
+        """
         from anyio.lowlevel import cancel_shielded_checkpoint  # only here: `import durable` loads this module
 
+        enough = MAX_UPDATES_PER_CALL if self._calls else FIRST_CALL
         queued = -1
-        while queued != self._queued and len(self._queue) < MAX_UPDATES_PER_CALL:
+        while queued != self._queued and len(self._queue) < enough:
             queued = self._queued
             # Twice: trio shuffles who comes when; in one turn this task may come before those it waits for.
             await cancel_shielded_checkpoint()

@@ -232,21 +232,15 @@ async def _run(frame: Frame, verb: Verb[T], operation_id: str, decision: Run | I
         frame.branch.begin_to_end(operation_id, succeeded=update.action is OperationAction.SUCCEED)
     if not verb.awaits_end:
         journal.assume(update)
-    elif update.action is OperationAction.SUCCEED and _may_lag(frame, verb):
-        journal.assume(update)
-        await journal.keep_up(update)
+    elif batch_var.get() and verb.may_lag and update.action is OperationAction.SUCCEED:
+        await journal.lag(update)
+    elif verb.is_one_of_many and update.action is OperationAction.SUCCEED and not frame.branch.is_deciding:
+        # What is recorded is always the beginning of what was queued: what comes of this is recorded after it.
+        await journal.lag_beside(update)
     else:
         await journal.record(update)
     if passes and not (update.context_options is not None and update.context_options.replay_children):
         frame.forget_passes(passes)  # no replay runs its code again
-
-
-def _may_lag(frame: Frame, verb: Verb[Any]) -> bool:
-    """Whether the code may go on before the success of an operation is recorded.
-
-    What is recorded is always the beginning of what was queued: what comes of it is recorded later, or not at all.
-    """
-    return (verb.may_lag and batch_var.get()) or (verb.is_one_of_many and not frame.branch.is_deciding)
 
 
 async def diverge(frame: Frame, recorded: Operation | None, found: str) -> NoReturn:
