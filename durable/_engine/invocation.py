@@ -129,7 +129,7 @@ class Invocation:
             clock,
             suspend=self._suspend,
             ask=self.journal.poll,
-            drain=self.journal.drain,
+            flush=self.journal.flush,
             give_way=lowlevel.checkpoint,
         )
         # Whether nothing was recorded before: there is no operation but the execution's own.

@@ -89,7 +89,7 @@ class Parking:
         clock: Wall-clock time, for what falls due.
         suspend: Called when nobody is active any more.
         ask: Asks the service what has changed.
-        drain: Returns when all that is queued is recorded.
+        flush: Returns when all that is queued by then is recorded.
         give_way: Lets others, and a cancellation, have their turn.
     """
 
@@ -99,14 +99,14 @@ class Parking:
         *,
         suspend: Callable[[], None],
         ask: Callable[[], Awaitable[None]],
-        drain: Callable[[], Awaitable[None]],
+        flush: Callable[[], Awaitable[None]],
         give_way: Callable[[], Awaitable[None]],
     ) -> None:
         self.give_way = give_way
         self._clock = clock
         self._suspend = suspend
         self._ask = ask
-        self._drain = drain
+        self._flush = flush
         # Tasks of user code that are neither parked nor waiting for their own branches; the function is the first.
         self._active = 1
         # How many branches are being started, one a turn of the event loop: the rest of them.
@@ -164,7 +164,7 @@ class Parking:
         while not self._active and stops != self._stops:
             stops = self._stops
             # What is not recorded yet goes now: by what the service answers somebody may go on.
-            await self._drain()
+            await self._flush()
             # Twice: asyncio tells a task that it is cancelled only when it stands still.
             await self.give_way()
             await self.give_way()
