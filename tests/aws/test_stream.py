@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 from collections.abc import AsyncGenerator
@@ -168,7 +169,7 @@ async def test_a_peer_that_says_that_it_closes(secure: Tls):
 
 
 async def test_a_connection_that_is_reset_is_broken(tls: Tls | None):
-    """Whoever waits for an answer is told, and whoever writes then. Of TLS, Python says but that nothing comes."""
+    """Whoever waits for an answer is told, and whoever writes then."""
 
     async def break_off(stream: ByteStream) -> None:
         await stream.receive()
@@ -180,7 +181,8 @@ async def test_a_connection_that_is_reset_is_broken(tls: Tls | None):
             with pytest.raises(httpcore2.ReadError, match="reset"):
                 await stream.read(100, AMPLE)
         else:
-            assert await stream.read(100, AMPLE) == b""
+            with contextlib.suppress(httpcore2.ReadError):  # before 3.13 Python says but that nothing comes
+                assert await stream.read(100, AMPLE) == b""
         with pytest.raises(httpcore2.WriteError):
             await stream.write(b"ping", AMPLE)
 
