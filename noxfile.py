@@ -219,9 +219,10 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def bench_aws(session: nox.Session) -> None:
-    """This library on AWS beside the other SDKs; each gets an environment of its own under .cache."""
+    """This library on AWS beside the other SDKs, each in an environment of its own under .cache; then by part."""
     install(session)
     session.run("python", str(ROOT / "benchmarks" / "aws" / "compare.py"), *session.posargs)
+    session.run("python", str(ROOT / "benchmarks" / "aws" / "parts.py"))
 
 
 @nox.session

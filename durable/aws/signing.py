@@ -6,11 +6,14 @@ calls that would be signed by version 4 as everybody's are.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from functools import lru_cache
 from importlib import import_module
 from typing import Any, Final
 
 _auth: Any = import_module("botocore.auth")
+_AWSRequest: Any = import_module("botocore.awsrequest").AWSRequest
 
 _NAME: Final = "durable-v4"
 _UNSIGNED_HEADERS: Final = frozenset(_auth.SIGNED_HEADERS_BLACKLIST)
@@ -59,15 +62,13 @@ class Signature(_auth.SigV4Auth):  # type: ignore[misc] # untyped
 
     def signature(self, string_to_sign: str, request: Any) -> str:
         """By the key of the day."""
-        day: str = request.context["timestamp"][:8]
-        key = _key(self.credentials.secret_key, day, self._region_name, self._service_name)
-        signed: str = self._sign(key, string_to_sign, hex=True)
-        return signed
+        key = _key(self.credentials.secret_key, self.credential_scope(request))
+        return hmac.new(key, string_to_sign.encode(), hashlib.sha256).hexdigest()
 
 
 @lru_cache(maxsize=64)
 def _host_of(url: str) -> str:
-    host: str = _auth._host_from_url(url)
+    host: str = _auth.SigV4Auth(None, "", "").headers_to_sign(_AWSRequest("GET", url))["host"]
     return host
 
 
@@ -78,10 +79,9 @@ def _normalized(path: str) -> str:
 
 
 @lru_cache(maxsize=4)
-def _key(secret: str, *scope: str) -> bytes:
-    """What a day's requests to a service are signed with."""
-    sign = _auth.SigV4Auth(None, "", "")._sign
+def _key(secret: str, scope: str) -> bytes:
+    """What a day's requests to a service in a region are signed with."""
     key = f"AWS4{secret}".encode()
-    for part in (*scope, "aws4_request"):
-        key = sign(key, part)
+    for part in scope.split("/"):
+        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
     return key

@@ -143,13 +143,23 @@ class KitProbe(Probe):
             await anyio.sleep_forever()
 
 
-class _WatchedClient(ServiceClient):
-    """What an invocation calls."""
+class _ProbedClient(ServiceClient):
+    """A client whose calls that record something the probe has to do with."""
 
     def __init__(self, client: ServiceClient, probe: KitProbe) -> None:
         self._client = client
         self._probe = probe
         self.max_operations = client.max_operations
+
+    async def get_state(
+        self, arn: str, token: str, marker: str, max_items: int
+    ) -> GetDurableExecutionStateResponse:
+        """One page of the operations (see `ServiceClient.get_state`)."""
+        return await self._client.get_state(arn, token, marker, max_items)
+
+
+class _WatchedClient(_ProbedClient):
+    """What an invocation calls."""
 
     async def checkpoint(
         self, arn: str, token: str, updates: Sequence[OperationUpdate], client_token: str
@@ -159,20 +169,9 @@ class _WatchedClient(ServiceClient):
             updates, lambda: self._client.checkpoint(arn, token, updates, client_token)
         )
 
-    async def get_state(
-        self, arn: str, token: str, marker: str, max_items: int
-    ) -> GetDurableExecutionStateResponse:
-        """One page of the operations (see `ServiceClient.get_state`)."""
-        return await self._client.get_state(arn, token, marker, max_items)
 
-
-class _NotingClient(ServiceClient):
+class _NotingClient(_ProbedClient):
     """What the service hears, after all that may go wrong on the way to it."""
-
-    def __init__(self, client: ServiceClient, probe: KitProbe) -> None:
-        self._client = client
-        self._probe = probe
-        self.max_operations = client.max_operations
 
     async def checkpoint(
         self, arn: str, token: str, updates: Sequence[OperationUpdate], client_token: str
@@ -181,9 +180,3 @@ class _NotingClient(ServiceClient):
         answer = await self._client.checkpoint(arn, token, updates, client_token)
         self._probe.note(arn, updates, client_token)
         return answer
-
-    async def get_state(
-        self, arn: str, token: str, marker: str, max_items: int
-    ) -> GetDurableExecutionStateResponse:
-        """One page of the operations (see `ServiceClient.get_state`)."""
-        return await self._client.get_state(arn, token, marker, max_items)

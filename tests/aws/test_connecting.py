@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-from collections.abc import AsyncGenerator
 from typing import Any
 
 import anyio
@@ -27,33 +26,11 @@ from tests.aws.peers import (
     connected,
     echo,
     listening,
-    open_sockets,
     reset,
     say_nothing,
 )
 
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    """Whom only those trust who are told to."""
-    return trustme.CA()
-
-
-@pytest.fixture
-def secure(authority: trustme.CA) -> Tls:
-    """With TLS."""
-    return Tls(authority, HOST, ssl.TLSVersion.TLSv1_3)
-
-
-@pytest.fixture(autouse=True)
-async def no_socket_is_left() -> AsyncGenerator[None]:
-    """Whatever happens to a connection, its socket is closed afterwards."""
-    before = open_sockets()
-    yield
-    await anyio.wait_all_tasks_blocked()  # the event loop closes some only then
-    assert open_sockets() == before
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_socket_is_left")]
 
 
 # --- Connecting ----------------------------------------------------------------------------------------------

@@ -22,12 +22,6 @@ from tests.aws.harness import AwsHarness, impatient
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    """Whom only those trust who are told to."""
-    return trustme.CA()
-
-
 @pytest.fixture
 def tls(authority: trustme.CA) -> ssl.SSLContext:
     """A server's certificate by that authority."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import anyio
 import httpcore2
 import pytest
-import trustme
 from anyio.abc import ByteStream, TaskGroup
 from anyio.streams.tls import TLSStream
 
@@ -26,32 +24,10 @@ from tests.aws.peers import (
     Tls,
     arrival,
     listening,
-    open_sockets,
     say_nothing,
 )
 
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    """Whom only those trust who are told to."""
-    return trustme.CA()
-
-
-@pytest.fixture(params=[None, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["plain", "TLS 1.2", "TLS 1.3"])
-def tls(request: pytest.FixtureRequest, authority: trustme.CA) -> Tls | None:
-    """Without TLS, and with each of its versions."""
-    return None if request.param is None else Tls(authority, HOST, request.param)
-
-
-@pytest.fixture(autouse=True)
-async def no_socket_is_left() -> AsyncGenerator[None]:
-    """Whatever happens to a connection, its socket is closed afterwards."""
-    before = open_sockets()
-    yield
-    await anyio.wait_all_tasks_blocked()  # the event loop closes some only then
-    assert open_sockets() == before
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_socket_is_left")]
 
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

@@ -5,12 +5,10 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncGenerator
 
 import anyio
 import httpcore2
 import pytest
-import trustme
 from anyio.abc import ByteStream
 from anyio.streams.tls import TLSStream
 
@@ -24,41 +22,13 @@ from tests.aws.peers import (
     arrival,
     connected,
     echo,
-    open_sockets,
     read_exactly,
     read_nothing,
     reset,
     say_nothing,
 )
 
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    """Whom only those trust who are told to."""
-    return trustme.CA()
-
-
-@pytest.fixture(params=[None, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["plain", "TLS 1.2", "TLS 1.3"])
-def tls(request: pytest.FixtureRequest, authority: trustme.CA) -> Tls | None:
-    """Without TLS, and with each of its versions."""
-    return None if request.param is None else Tls(authority, HOST, request.param)
-
-
-@pytest.fixture
-def secure(authority: trustme.CA) -> Tls:
-    """With TLS."""
-    return Tls(authority, HOST, ssl.TLSVersion.TLSv1_3)
-
-
-@pytest.fixture(autouse=True)
-async def no_socket_is_left() -> AsyncGenerator[None]:
-    """Whatever happens to a connection, its socket is closed afterwards."""
-    before = open_sockets()
-    yield
-    await anyio.wait_all_tasks_blocked()  # the event loop closes some only then
-    assert open_sockets() == before
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_socket_is_left")]
 
 
 # --- Reading and writing -------------------------------------------------------------------------------------
