@@ -81,3 +81,28 @@ async def test_calls_are_signed_by_it():
     assert chosen == ["durable-v4", "durable-v4"]
     assert botocore.auth.AUTH_TYPE_MAPS["durable-v4"] is Signature
     assert botocore.auth.AUTH_TYPE_MAPS["v4"] is not Signature
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("version", "context", "chosen"),
+    [
+        ("v4", {}, "durable-v4"),
+        ("v4", {"auth_type": "v4"}, "durable-v4"),
+        ("v4", {"auth_type": "v4", "unsigned_payload": True}, "v4"),
+        ("v4", {"auth_type": "none"}, botocore.UNSIGNED),
+        ("v4a", {"auth_type": "v4a"}, "v4a"),
+        (botocore.UNSIGNED, {}, None),
+    ],
+)
+async def test_it_is_chosen_for_what_is_usual_alone(version: object, context: dict[str, Any], chosen: object):
+    """Whatever else an operation or a client may want, botocore knows how."""
+    async with calling() as calls:
+        _, found = await calls.events.emit_until_response(
+            f"choose-signer.lambda.{OPERATION}",
+            signing_name="lambda",
+            region_name="eu-central-1",
+            signature_version=version,
+            context=context,
+        )
+    assert found == chosen

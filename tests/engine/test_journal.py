@@ -9,13 +9,16 @@ import anyio
 import pytest
 
 from durable import DurableContext, ServiceError, durable_execution, saga
+from durable._engine import journal as journal_module
 from durable._engine.journal import FIRST_CALL, REPEATS_AFTER
+from durable._kernel import batch as batch_module
 from durable._wire import InvocationStatus, OperationUpdate
 from durable._wire.calls import (
     CheckpointDurableExecutionResponse,
     CheckpointUpdatedExecutionState,
     GetDurableExecutionStateResponse,
 )
+from durable._wire.limits import MAX_UPDATES_PER_CALL
 from durable.abc import ServiceClient
 from durable.exceptions import StaleTokenError
 from tests.harness import Harness
@@ -339,6 +342,58 @@ async def test_branches_side_by_side_fill_calls():
     assert FIRST_CALL <= sizes[0] < 2 * FIRST_CALL
     assert sizes[1:5] == [250] * 4
     assert len(sizes) <= 8
+
+
+@pytest.mark.in_process("limits are changed here")
+async def test_an_answer_that_is_behind_does_not_begin_a_branch_again(monkeypatch):
+    """A call carries the START of a branch that has ended meanwhile: what the service says of it is old news."""
+    # An odd number: STARTs travel without their ends.
+    monkeypatch.setattr(journal_module, "MAX_UPDATES_PER_CALL", 5)
+    monkeypatch.setattr(batch_module, "MAX_UPDATES_PER_CALL", 5)
+    begun: list[int] = []
+
+    async def item(ctx: DurableContext, n: int) -> int:
+        begun.append(n)
+        return n
+
+    @durable_execution
+    async def work(event: None, ctx: DurableContext) -> list[int]:
+        return (await ctx.map(item, range(30), max_concurrency=3)).results()
+
+    harness = Harness(work)
+    assert await harness.result() == list(range(30))
+    assert sorted(begun) == list(range(30))
+    assert any("CONTEXT START map-item" in call[-1] for call in harness.calls)
+
+
+@pytest.mark.in_process("the service is kept from answering here")
+async def test_branches_do_not_run_ahead_of_a_service_that_does_not_answer():
+    """What lags behind is bounded, however many there are, and however soon each ends."""
+    begun: list[int] = []
+    answers = anyio.Event()
+
+    class Slow(Between):
+        async def checkpoint(self, *args: Any) -> CheckpointDurableExecutionResponse:
+            await answers.wait()
+            return await super().checkpoint(*args)
+
+    async def item(ctx: DurableContext, n: int) -> int:
+        begun.append(n)
+        return n
+
+    @durable_execution
+    async def work(event: None, ctx: DurableContext) -> int:
+        return len(await ctx.map(item, range(1_000), max_concurrency=10))
+
+    harness = Harness(work)
+    put_between(harness, Slow)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(harness.invoke)
+        await anyio.wait_all_tasks_blocked()
+        # Each is two updates; those that run have begun as well.
+        assert len(begun) <= MAX_UPDATES_PER_CALL // 2 + 10
+        answers.set()
+    assert len(begun) == 1_000
 
 
 async def test_what_others_wait_for_does_not_keep_a_record_back():

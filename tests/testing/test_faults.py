@@ -78,6 +78,18 @@ async def test_what_is_recorded_is_known_although_no_answer_says_so():
 
 
 @pytest.mark.anyio
+async def test_a_call_that_is_made_twice_records_once():
+    """It is one call of those that a run has made."""
+    counts = []
+    for faults in (None, Faults(1, rate=0.9, kinds=["twice"])):
+        async with durable_test(trip, faults=faults) as t:
+            started = await t.start(None)
+            await started.error()
+            counts.append((started.call_count, started.recorded))
+    assert counts[0] == counts[1]
+
+
+@pytest.mark.anyio
 async def test_all_of_them_for_many_seeds():
     expected = await run(None)
     for seed in range(15):
